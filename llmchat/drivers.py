@@ -7,19 +7,17 @@ Docs: https://llmchat-owner.github.io/llmchat/drivers.html.md"""
 # %% auto #0
 __all__ = ['Flow', 'Ask', 'ask', 'SyncIO', 'AsyncIO', 'drive', 'adrive', 'Stream', 'AsyncStream']
 
-# %% ../nbs/00g_drivers.ipynb #9d17b0c2
+# %% ../nbs/00g_drivers.ipynb #b0d45245
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import aclosing
-from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
-# %% ../nbs/00g_drivers.ipynb #482519d7
-@dataclass(frozen=True)
-class Ask:
+# %% ../nbs/00g_drivers.ipynb #1ab0d3ea
+class Ask(NamedTuple):
     "Something for the driver to do"
     op: str # 'call', 'open', 'read' or 'run'
-    args: tuple[Any, ...] = ()
+    args: tuple[Any, ...]
 
 def ask(op: str, *args: Any) -> Ask:
     "An `Ask` for `op` with `args`"

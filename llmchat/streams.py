@@ -13,20 +13,21 @@ from typing import Any, Iterator
 
 from fastcore.basics import patch
 
-# %% ../nbs/00d_streams.ipynb #c5ad8fc1
+# %% ../nbs/00d_streams.ipynb #075544c6
 class Decoder:
     "Cuts the bytes of a stream into events"
     def __init__(self) -> None: self._rest, self._data = b'', []
 
-    def feed(self, chunk: bytes) -> Iterator[dict[str, Any]]:
+    def feed(self, chunk: bytes) -> list[dict[str, Any]]:
         "The events that `chunk` completes; `ValueError` where one is not JSON"
         *lines, self._rest = (self._rest + chunk).split(b'\n')
+        res = []
         for line in lines:
-            line = line.rstrip(b'\r')
             if line.startswith(b'data:'): self._data.append(line[5:])
-            elif not line and self._data:
-                data, self._data = b'\n'.join(self._data), []
-                yield json.loads(data)
+            elif self._data and line in (b'', b'\r'):
+                res.append(json.loads(b'\n'.join(self._data).decode()))
+                self._data = []
+        return res
 
 # %% ../nbs/00d_streams.ipynb #7e94581b
 class Thinking(str):

@@ -1,0 +1,1 @@
+def recorded(): return 'local'
