@@ -9,7 +9,7 @@ import anthropic, httpx2, pytest
 from hypothesis import given, settings, strategies as st
 from pydantic import BaseModel
 
-from llmchat.sandbox import (Cut, Fail, Sandbox, est_tokens, mk_block, mk_events, mk_model, mk_reply,
+from llmchat.sandbox import (Cut, Fail, Sandbox, est_tokens, reply_block, mk_events, mk_model, mk_reply,
     request_tokens, sse, tool_use)
 
 ASK = dict(model='claude-sonnet-5', max_tokens=100, messages=[dict(role='user', content='Hi')])
@@ -76,7 +76,7 @@ def test_stop_details_and_container(ask):
 def test_usage(ask):
     usage = dict(cache_read_input_tokens=7, server_tool_use=dict(web_search_requests=1, web_fetch_requests=0))
     r = ask(Sandbox([{'content': 'Hi', 'usage': usage}]))
-    assert r.usage.input_tokens == request_tokens(ASK) and r.usage.output_tokens == est_tokens(mk_block('Hi'))
+    assert r.usage.input_tokens == request_tokens(ASK) and r.usage.output_tokens == est_tokens(reply_block('Hi'))
     assert r.usage.cache_read_input_tokens == 7 and r.usage.server_tool_use.web_search_requests == 1
     assert r.usage.cache_creation.ephemeral_1h_input_tokens == 0 and r.usage.service_tier == 'standard'
 
