@@ -1,0 +1,23 @@
+# What is done by hand while working; `bash .ci/run` does all of it, and more, in a fresh environment.
+.PHONY: test export readme docs record clean
+
+test:    ## Run the notebooks in replay, then pytest
+	nbdev-test
+	pytest
+
+export:  ## Write llmchat/*.py from the notebooks, and the notebooks without what is not theirs
+	nbdev-export
+	nbdev-clean
+
+readme:  ## Write README.md from nbs/index.ipynb
+	python tools/readme.py
+
+docs:    ## Build the site into _docs
+	python tools/docs.py
+
+record:  ## Ask every question of the notebooks again and store the replies (CONTRIBUTING.md says whom)
+	for nb in nbs/*.ipynb; do LLMCHAT_RECORD=1 nbdev-test --save $$nb || exit 1; done
+	nbdev-clean
+
+clean:   ## Remove what is built
+	rm -rf _docs _proc build dist *.egg-info nbs/nbdev.yml nbs/sidebar.yml .mypy_cache .pytest_cache
