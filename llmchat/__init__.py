@@ -1,4 +1,7 @@
+"Talk with Claude from notebooks and programs"
+
 __version__ = "0.0.1"
 
-from .asink import *
+from .asink import AsyncChat, AsyncClient, AsyncStream, mk_funcres_async, mk_toolres_async
 from .core import *
+from .sandbox import Sandbox

@@ -7,12 +7,13 @@ Docs: https://llmchat-owner.github.io/llmchat/core.html.md"""
 # %% auto #0
 __all__ = ['BaseClient', 'Client', 'BaseChat', 'LimitReached', 'Chat', 'URL', 'mk_msg', 'mk_msgs', 'mk_doc', 'contents',
            'find_block', 'find_blocks', 'Usage', 'usage', 'Thinking', 'mk_tool_choice', 'models', 'model_info',
-           'find_model', 'Stream', 'mk_tool', 'ToolResult', 'mk_funcres', 'mk_toolres', 'ReplyError']
+           'find_model', 'Stream', 'mk_tool', 'ToolResult', 'mk_funcres', 'mk_toolres', 'search_conf', 'fetch_conf',
+           'ReplyError']
 
-# %% ../nbs/00_core.ipynb #06a1137f
+# %% ../nbs/00_core.ipynb #34bc13d7
 from collections.abc import Awaitable, Iterator
 from contextlib import suppress
-from copy import deepcopy
+from copy import copy, deepcopy
 from functools import partial
 from threading import Lock
 from time import time
@@ -29,17 +30,17 @@ from .requests import Effort, Settings, long_wait, mk_request, mk_tool_choice
 from .sdk import (anthropic, httpx2, broken, default_model, find_model, garbled, info_key, infos, mk_cli, model_info, models,
     need_key, redact, redact_error, secrets, stream_error)
 from .drivers import Flow, Parts, Stream, SyncIO, ask
-from llmchat.tools import (BadCall, Tool, Toolbox, ToolResult, cut_off, mk_box, mk_funcres, mk_tool, mk_toolres, not_run,
-    run_calls)
+from .tools import (BadCall, Tool, Toolbox, ToolResult, cut_off, fetch_conf, mk_box, mk_funcres, mk_tool,
+    mk_toolres, not_run, run_calls, search_conf)
 from .toolloop import final_prompt, loop_course
 from .structured import Answer, ReplyError, called, parsed, until_fits
 
 if TYPE_CHECKING: from anthropic.types import Message
 
-# %% ../nbs/00_core.ipynb #e9aef5cd
+# %% ../nbs/00_core.ipynb #cb9dc2ec
 _all_ = ['URL', 'mk_msg', 'mk_msgs', 'mk_doc', 'contents', 'find_block', 'find_blocks', 'Usage', 'usage', 'Thinking',
     'mk_tool_choice', 'models', 'model_info', 'find_model', 'Stream', 'mk_tool', 'ToolResult',
-    'mk_funcres', 'mk_toolres', 'ReplyError']
+    'mk_funcres', 'mk_toolres', 'search_conf', 'fetch_conf', 'ReplyError']
 
 # %% ../nbs/00_core.ipynb #3d92a03e
 _Reply = TypeVar('_Reply')
@@ -366,16 +367,16 @@ class BaseChat(Generic[_Reply, _StreamT, _Count, _List]):
         self._ledger, self._busy, self._turns, self._paused = Ledger(), Lock(), [], None
         self._afford(max_cost, max_calls)
 
-# %% ../nbs/00_core.ipynb #979e39a6
+# %% ../nbs/00_core.ipynb #6bddd8fe
 def _joined(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
     "One message with the content of both"
     blocks = lambda m: [mk_block(m['content'])] if isinstance(m['content'], str) else [*m['content']]
     return dict(role=a['role'], content=blocks(a) + blocks(b))
 
 @patch
-def _opened(self: BaseChat, msg: dict[str, Any] | None) -> tuple[int, list[dict[str, Any]]]:
-    "Where in the history a turn with the prompt `msg` begins, and what it begins with"
-    h, end = self.h, len(self.h)
+def _opened(self: BaseChat, msg: dict[str, Any] | None, h: list[dict[str, Any]]) -> tuple[int, list[dict[str, Any]]]:
+    "Where in the history `h` a turn with the prompt `msg` begins, and what it begins with"
+    end = len(h)
     if msg is None and h and h[-1] is self._paused: return end - 1, [h[-1]]
     waiting = bool(h) and h[-1]['role'] == 'user'
     if msg is None and waiting: return end, []
@@ -384,18 +385,22 @@ def _opened(self: BaseChat, msg: dict[str, Any] | None) -> tuple[int, list[dict[
     msg = msg or mk_msg(self.cont_pr)
     return (end - 1, [_joined(h[-1], msg)]) if waiting else (end, [msg])
 
-# %% ../nbs/00_core.ipynb #6cc17ec0
+# %% ../nbs/00_core.ipynb #1f935fd1
 @patch
-def _turn(self: BaseChat, msg: dict[str, Any] | None, work: Callable[[list[dict[str, Any]]], Flow]) -> Flow:
-    "One turn: the history grows at its end, or not at all"
+def _turn(self: BaseChat, msg: dict[str, Any] | None, work: Callable[[list[dict[str, Any]]], Flow],
+    again: bool = False) -> Flow:
+    "One turn, or the last one again: the history grows at its end, or not at all"
     if not self._busy.acquire(blocking=False):
         raise RuntimeError('This chat is in the middle of a turn. Finish that one first: read its stream to the end or '
             '`close` it; for several at once use several chats, which may share a client.')
     self.partial = None
     try:
-        at, new = self._opened(msg)
-        value, r, more = yield from work(self.h[:at] + new)
-        self._commit(at, new, more, r)
+        at, tail, _ = self._turns[-1] if again else (len(self.h), [], None)
+        h = self.h[:at] + tail
+        at, new = self._opened(msg, h)
+        value, r, more = yield from work(h[:at] + new)
+        if again: self._turns.pop()
+        self._commit((at, h[at:], msg), new, more, r)
         return value
     except BaseException as e:
         self.partial = getattr(e, 'partial', None)
@@ -403,13 +408,12 @@ def _turn(self: BaseChat, msg: dict[str, Any] | None, work: Callable[[list[dict[
     finally: self._busy.release()
 
 @patch
-def _commit(self: BaseChat, at: int, new: list[dict[str, Any]], more: list[dict[str, Any]], r: Any) -> None:
-    "Put a finished turn into the history"
+def _commit(self: BaseChat, undo: tuple[Any, ...], new: list[dict[str, Any]], more: list[dict[str, Any]], r: Any) -> None:
+    "Put a finished turn into the history, and note how to take it back"
     last = more[-2:] if more and more[-1]['role'] == 'user' else more[-1:]
     if new and more and new[-1]['role'] == 'assistant':
         new, more = new[:-1], [_joined(new[-1], more[0]), *more[1:]]
-    undo = at, self.h[at:]
-    self.h[at:] = new + more
+    self.h[undo[0]:] = new + more
     self.last, self._paused = last, self.h[-1] if r.stop_reason == 'pause_turn' else None
     self._turns.append(undo)
 
@@ -427,7 +431,7 @@ def _afford(self: BaseChat, max_cost: float | None = None, max_calls: int | None
     if max_calls is not None and self.calls >= max_calls:
         raise LimitReached(f'max_calls is {max_calls}, and {self.calls} tool calls are made')
 
-# %% ../nbs/00_core.ipynb #6e04f1cd
+# %% ../nbs/00_core.ipynb #dc2a5d2c
 @patch
 def _exchange(self: BaseChat, kw: dict[str, Any], stream: bool = False, box: Toolbox | None = None) -> Callable[..., Flow]:
     "The course of an exchange of this chat, with settings for this call"
@@ -443,13 +447,14 @@ def _exchange(self: BaseChat, kw: dict[str, Any], stream: bool = False, box: Too
     return counted
 
 @patch
-def _course(self: BaseChat, pr: dict[str, Any] | None, kw: dict[str, Any], stream: bool = False) -> Flow:
+def _course(self: BaseChat, pr: dict[str, Any] | None, kw: dict[str, Any], stream: bool = False,
+    again: bool = False) -> Flow:
     "The course of a plain turn: one exchange"
     exchange = self._exchange(kw, stream)
     def work(msgs: list[dict[str, Any]]) -> Flow:
         r, more = yield from exchange(msgs, {}, None)
         return r, r, more
-    return self._turn(pr, work)
+    return self._turn(pr, work, again)
 
 @patch
 def _checked(self: BaseChat, pr: Any, kw: dict[str, Any]) -> dict[str, Any] | None:
@@ -457,7 +462,7 @@ def _checked(self: BaseChat, pr: Any, kw: dict[str, Any]) -> dict[str, Any] | No
     msg = None if pr is None else mk_msg(pr)
     settings, *_ = _split(self.settings | kw, _opts, _runs, _limits)
     schemas = mk_box(settings.pop('tools'), self.ns).schemas
-    mk_request(self.c.model, self._opened(msg)[1] or ['-'], tools=schemas, **settings)
+    mk_request(self.c.model, self._opened(msg, self.h)[1] or ['-'], tools=schemas, **settings)
     return msg
 
 # %% ../nbs/00_core.ipynb #e20eede6
@@ -513,12 +518,37 @@ class _Answers(_Talks[_Reply, _StreamT, _Count, _List]):
     @property
     def cost(self) -> float | None: return self._ledger.cost
 
-# %% ../nbs/00_core.ipynb #437ec396
+# %% ../nbs/00_core.ipynb #681332ff
+class _Turns(_Answers[_Reply, _StreamT, _Count, _List]):
+    def undo(self) -> list[dict[str, Any]]:
+        "Take the last turn back; the messages that it had added"
+        if not self._turns: raise ValueError('There is no turn of this chat to take back.')
+        at, old, _ = self._turns.pop()
+        taken, self.h[at:] = self.h[at:], old
+        self.last, self._paused = [], None
+        return taken
+
+    @delegates(_Calls.__call__, but=['msgs'])
+    def retry(self, stream: bool = False, **kwargs: Any) -> Any:
+        "Ask the last turn again; if that fails, it stays as it was"
+        if not self._turns: raise ValueError('There is no turn of this chat to ask again.')
+        self._checked('-', kwargs)
+        course = self._course(self._turns[-1][2], kwargs, stream, again=True)
+        return self.c._go(course, self.c._stream if stream else None)
+
+    def fork(self) -> Any:
+        "A copy with the same client and settings that goes its own way; its totals begin at zero"
+        res = copy(self)
+        res.h, res._turns = deepcopy(self.h), list(self._turns)
+        res.settings, res.calls, res._ledger, res._busy = {**self.settings}, 0, Ledger(), Lock()
+        return res
+
+# %% ../nbs/00_core.ipynb #f32587a2
 def _shown(msg: dict[str, Any]) -> str:
     "A message of a history, as Markdown"
     return f"**{msg['role']}**\n\n{read_inert(msg)}"
 
-class _Shows(_Answers[_Reply, _StreamT, _Count, _List]):
+class _Shows(_Turns[_Reply, _StreamT, _Count, _List]):
     def _repr_markdown_(self) -> str:
         h = '\n\n'.join(map(_shown, self.h))
         last = read_inert(self.last[0]) if self.last else 'No reply yet'

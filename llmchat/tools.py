@@ -7,7 +7,7 @@ Docs: https://llmchat-owner.github.io/llmchat/tools.html.md"""
 # %% auto #0
 __all__ = ['re_name', 'max_result', 'cut_off', 'tool_name', 'schema_of', 'Tool', 'mk_tool', 'BadCall', 'check', 'bind',
            'ToolResult', 'to_json', 'to_content', 'Toolbox', 'mk_box', 'run_call', 'not_run', 'run_calls', 'mk_funcres',
-           'mk_toolres', 'tool_messages']
+           'mk_toolres', 'tool_messages', 'search_conf', 'fetch_conf']
 
 # %% ../nbs/00h_tools.ipynb #3e866d02
 import functools, inspect, io, json, logging, re
@@ -351,3 +351,32 @@ def tool_messages(r: Any, box: Toolbox, **kw: Any) -> Flow:
     calls = find_blocks(r, 'tool_use')
     results = (yield from run_calls(calls, box, **kw)) if calls else []
     return [mk_msg(r)] + ([mk_msg(results)] if results else [])
+
+# %% ../nbs/00h_tools.ipynb #549b3fb9
+def _conf(kind: str, version: str, **options: Any) -> dict[str, Any]:
+    return dict(type=f'{kind}_{version}', name=kind) | {k: v for k, v in options.items() if v is not None}
+
+def search_conf(
+    max_uses: int | None = None, # Searches in one request; None: as many as the model likes
+    allowed_domains: list[str] | None = None, # Only these, such as 'example.com'; None: all
+    blocked_domains: list[str] | None = None, # Not these; not together with `allowed_domains`
+    user_location: dict[str, str] | None = None, # city, region, country (two letters), timezone; None: not told
+    version: str = '20250305' # Of the tool; the SDK's `WebSearchTool…Param` types are the ones there are
+) -> dict[str, Any]: # To be given in `tools`
+    "Web search, run by the API"
+    place = user_location and dict(type='approximate') | user_location
+    return _conf('web_search', version, max_uses=max_uses, allowed_domains=allowed_domains,
+        blocked_domains=blocked_domains, user_location=place)
+
+def fetch_conf(
+    max_uses: int | None = None, # Fetches in one request; None: as many as the model likes
+    allowed_domains: list[str] | None = None, # Only these; None: all
+    blocked_domains: list[str] | None = None, # Not these; not together with `allowed_domains`
+    citations: bool = False, # May the reply cite what was fetched?
+    max_content_tokens: int | None = None, # Most tokens of a page; None: all of it
+    version: str = '20250910' # Of the tool; the SDK's `WebFetchTool…Param` types are the ones there are
+) -> dict[str, Any]: # To be given in `tools`
+    "Fetching of web pages, run by the API"
+    return _conf('web_fetch', version, max_uses=max_uses, allowed_domains=allowed_domains,
+        blocked_domains=blocked_domains, citations=dict(enabled=True) if citations else None,
+        max_content_tokens=max_content_tokens)
