@@ -7,8 +7,7 @@ Docs: https://llmchat-owner.github.io/llmchat/async.html.md"""
 # %% auto #0
 __all__ = ['PerLoop', 'new_connections', 'AsyncClient', 'AsyncChat', 'mk_funcres_async', 'mk_toolres_async']
 
-# %% ../nbs/02_async.ipynb #379b2116
-import asyncio
+# %% ../nbs/02_async.ipynb #44619c3c
 from collections.abc import Awaitable, Callable
 from typing import Any, TYPE_CHECKING, Unpack
 from weakref import WeakKeyDictionary

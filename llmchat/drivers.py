@@ -8,8 +8,7 @@ Docs: https://llmchat-owner.github.io/llmchat/drivers.html.md"""
 __all__ = ['Flow', 'PART', 'Ask', 'ask', 'SyncIO', 'AsyncIO', 'is_async', 'in_thread', 'drive', 'adrive', 'Stream', 'AsyncStream',
            'End', 'Part', 'AsyncPart', 'Parts', 'AsyncParts']
 
-# %% ../nbs/00g_drivers.ipynb #bed80c31
-import asyncio
+# %% ../nbs/00g_drivers.ipynb #75b0ed30
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from concurrent.futures import Future, wait
 from contextlib import aclosing, closing
@@ -22,7 +21,7 @@ from typing import Any, NamedTuple
 
 from fastcore.basics import patch
 
-from .sdk import anyio
+from .sdk import anyio, asyncio
 
 # %% ../nbs/00g_drivers.ipynb #69fb3deb
 class Ask(NamedTuple):
