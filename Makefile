@@ -16,8 +16,7 @@ docs:    ## Build the site into _docs
 	python tools/docs.py
 
 record:  ## Ask every question of the notebooks again and store the replies (CONTRIBUTING.md says whom)
-	for nb in nbs/*.ipynb; do LLMCHAT_RECORD=1 nbdev-test --save $$nb || exit 1; done
-	nbdev-clean
+	python nbs/recording.py
 
 clean:   ## Remove what is built
 	rm -rf _docs _proc build dist *.egg-info nbs/nbdev.yml nbs/sidebar.yml .mypy_cache .pytest_cache
