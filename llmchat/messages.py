@@ -120,13 +120,16 @@ def _content(o: Any) -> str | list[dict[str, Any]]:
     if isinstance(o, str) and not isinstance(o, URL): return _text(o, 'The message')
     return _parts(o, 'message') if isinstance(o, (list, tuple)) else [_part(o, 'The message')]
 
-# %% ../nbs/00a_messages.ipynb #d799dcf3
+# %% ../nbs/00a_messages.ipynb #9582f38d
 def _reply_content(blocks: Sequence[Any]) -> list[dict[str, Any]]:
-    "What of a reply the API takes back: blank text goes to the text before it or is dropped, as is thinking at the end"
+    "What of a reply the API takes back: blank text goes to the text after it or is dropped, as is thinking at the end"
     res: list[dict[str, Any]] = []
+    gap = ''
     for b in map(mk_block, blocks):
-        if b['type'] != 'text' or b['text'].strip(): res.append(b)
-        elif res and res[-1]['type'] == 'text': res[-1] = {**res[-1], 'text': res[-1]['text'] + b['text']}
+        if b['type'] == 'text' and not b['text'].strip(): gap += b['text']
+        else:
+            res.append({**b, 'text': gap + b['text']} if gap and b['type'] == 'text' else b)
+            gap = ''
     while res and 'thinking' in res[-1]['type']: res.pop()
     return res
 
