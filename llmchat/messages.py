@@ -71,7 +71,7 @@ def _path_block(path: Path) -> dict[str, Any]:
     if text is None: return _media_block(data, str(path))
     return dict(type='text', text=f'<file name="{path.name}">\n{_text(text, str(path))}\n</file>')
 
-# %% ../nbs/00a_messages.ipynb #f441867f
+# %% ../nbs/00a_messages.ipynb #2736a054
 def _pil_block(im: Any, what: str) -> dict[str, Any]:
     "Image block that holds the PIL image `im` as PNG"
     buf = io.BytesIO()
@@ -90,7 +90,7 @@ def mk_block(
     if isinstance(o, Path): return _path_block(o)
     if isinstance(o, dict) and isinstance(o.get('type'), str): return o
     if hasattr(o, 'to_dict') and hasattr(o, 'type'):
-        return {k: v for k, v in o.to_dict().items() if k != 'parsed_output'}
+        return {k: v for k, v in o.to_dict(warnings=False).items() if k != 'parsed_output'}
     if hasattr(o, 'save') and hasattr(o, 'mode'): return _pil_block(o, what)
     raise TypeError(f'{what} is a {type(o).__name__}: {o!r:.80}. A message is made of str, bytes of an image or PDF, '
         'Path, URL, PIL images, SDK blocks, dict blocks with a `type`, or a list of these.')
