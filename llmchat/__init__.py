@@ -2,6 +2,10 @@
 
 __version__ = "0.0.1"
 
+from . import core
 from .asink import AsyncChat, AsyncClient, AsyncStream, mk_funcres_async, mk_toolres_async
 from .core import *
 from .sandbox import Sandbox
+
+__all__ = ['AsyncChat', 'AsyncClient', 'AsyncStream', 'Sandbox', 'mk_funcres_async', 'mk_toolres_async']
+__all__ += core.__all__

@@ -106,7 +106,7 @@ def _whole(self: BaseClient, req: dict[str, Any]) -> Flow:
     if isinstance(getattr(r, 'content', None), list) and getattr(r, 'usage', None): return r
     raise garbled(f'{r!r:.200}', httpx2.Request('POST', self.cli.base_url))
 
-# %% ../nbs/00_core.ipynb #74215e03
+# %% ../nbs/00_core.ipynb #73c17306
 def _streamed(req: dict[str, Any], b: Builder, prefill: str = '', events: bool = False, thinking: bool = False) -> Flow:
     "A reply that comes in pieces: yields its text as it comes, and thinking or the SDK's events if asked to"
     response = yield ask('open', req, events)
@@ -127,7 +127,7 @@ def _streamed(req: dict[str, Any], b: Builder, prefill: str = '', events: bool =
 def _taken(piece: Any, feed: Callable[[bytes], list[Any]], b: Builder, response: Any) -> list[str]:
     "Give a piece of a stream to the builder: bytes, or an event that the SDK has decoded; the text in it"
     res = []
-    for ev in feed(piece) if isinstance(piece, bytes) else [piece.to_dict()]:
+    for ev in feed(piece) if isinstance(piece, bytes) else [piece.to_dict(warnings=False)]:
         if ev['type'] == 'error': raise stream_error(ev, response)
         if text := b.add(ev): res.append(text)
     return res

@@ -50,7 +50,7 @@ def _url_block(url: URL) -> dict[str, Any]:
     path = url.partition('?')[0].partition('#')[0]
     return dict(type='document' if path.lower().endswith('.pdf') else 'image', source=dict(type='url', url=str(url)))
 
-# %% ../nbs/00a_messages.ipynb #5dcf088d
+# %% ../nbs/00a_messages.ipynb #34484f3d
 def _text(s: str, what: str) -> str:
     "`s`, if it is text that the API takes"
     if not s.strip():
@@ -59,19 +59,23 @@ def _text(s: str, what: str) -> str:
     except UnicodeEncodeError as e: raise ValueError(f'{what} is not valid Unicode text: {e}') from e
     return s
 
+def _file_text(data: bytes) -> str | None:
+    "The text that a file holds; None if it holds something else"
+    if media_type(data) or b'\0' in data: return None
+    try: return data.decode('utf-8-sig')
+    except UnicodeDecodeError: return None
+
 def _path_block(path: Path) -> dict[str, Any]:
     "Block for the file at `path`: image, PDF, or its text under its name"
-    data = path.read_bytes()
-    if media_type(data) or b'\0' in data: return _media_block(data, str(path))
-    try: text = _text(data.decode(), str(path))
-    except UnicodeDecodeError: return _media_block(data, str(path))
-    return dict(type='text', text=f'<file name="{path.name}">\n{text}\n</file>')
+    text = _file_text(data := path.read_bytes())
+    if text is None: return _media_block(data, str(path))
+    return dict(type='text', text=f'<file name="{path.name}">\n{_text(text, str(path))}\n</file>')
 
-# %% ../nbs/00a_messages.ipynb #1b5abd63
+# %% ../nbs/00a_messages.ipynb #2736a054
 def _pil_block(im: Any, what: str) -> dict[str, Any]:
     "Image block that holds the PIL image `im` as PNG"
     buf = io.BytesIO()
-    modes = '1', 'L', 'LA', 'I', 'P', 'RGB', 'RGBA'
+    modes = '1', 'L', 'LA', 'I;16', 'P', 'RGB', 'RGBA'
     (im if im.mode in modes else im.convert('RGB')).save(buf, format='PNG')
     return _media_block(buf.getvalue(), what)
 
@@ -86,7 +90,7 @@ def mk_block(
     if isinstance(o, Path): return _path_block(o)
     if isinstance(o, dict) and isinstance(o.get('type'), str): return o
     if hasattr(o, 'to_dict') and hasattr(o, 'type'):
-        return {k: v for k, v in o.to_dict().items() if k != 'parsed_output'}
+        return {k: v for k, v in o.to_dict(warnings=False).items() if k != 'parsed_output'}
     if hasattr(o, 'save') and hasattr(o, 'mode'): return _pil_block(o, what)
     raise TypeError(f'{what} is a {type(o).__name__}: {o!r:.80}. A message is made of str, bytes of an image or PDF, '
         'Path, URL, PIL images, SDK blocks, dict blocks with a `type`, or a list of these.')
@@ -99,23 +103,43 @@ def _mark(blocks: list[dict[str, Any]], ttl: str | None) -> list[dict[str, Any]]
     mark = dict(type='ephemeral', ttl=ttl) if ttl else dict(type='ephemeral')
     return [{**b, 'cache_control': mark} if j == i else b for j, b in enumerate(blocks)]
 
-# %% ../nbs/00a_messages.ipynb #1521291a
+# %% ../nbs/00a_messages.ipynb #42e2a5cd
+def _part(o: Any, what: str) -> dict[str, Any]:
+    "A block to be sent: as `mk_block`, and the text of a block that was made elsewhere is not empty either"
+    block = mk_block(o, what)
+    if block['type'] == 'text': _text(str(block.get('text') or ''), what)
+    return block
+
+def _parts(items: Sequence[Any], whole: str) -> list[dict[str, Any]]:
+    "The blocks of a message or document"
+    if not items: raise ValueError(f'The {whole} is an empty list. Give it at least one part.')
+    return [_part(x, f'Part {i} of the {whole}') for i, x in enumerate(items)]
+
 def _content(o: Any) -> str | list[dict[str, Any]]:
     "The content of a message: a string as it is, anything else as blocks"
     if isinstance(o, str) and not isinstance(o, URL): return _text(o, 'The message')
-    if not isinstance(o, (list, tuple)): return [mk_block(o, 'The message')]
-    if not o: raise ValueError('The message is an empty list. Give it at least one part.')
-    return [mk_block(x, f'Part {i} of the message') for i, x in enumerate(o)]
+    return _parts(o, 'message') if isinstance(o, (list, tuple)) else [_part(o, 'The message')]
 
+# %% ../nbs/00a_messages.ipynb #9582f38d
 def _reply_content(blocks: Sequence[Any]) -> list[dict[str, Any]]:
-    "What of a reply the API takes back: text without a visible character goes to the text before it, or is dropped"
+    "What of a reply the API takes back: blank text goes to the text after it or is dropped, as is thinking at the end"
     res: list[dict[str, Any]] = []
+    gap = ''
     for b in map(mk_block, blocks):
-        if b['type'] != 'text' or b['text'].strip(): res.append(b)
-        elif res and res[-1]['type'] == 'text': res[-1] = {**res[-1], 'text': res[-1]['text'] + b['text']}
+        if b['type'] == 'text' and not b['text'].strip(): gap += b['text']
+        else:
+            res.append({**b, 'text': gap + b['text']} if gap and b['type'] == 'text' else b)
+            gap = ''
+    while res and 'thinking' in res[-1]['type']: res.pop()
     return res
 
-# %% ../nbs/00a_messages.ipynb #5d0891de
+def _message(msg: dict[str, Any]) -> dict[str, Any]:
+    "A message dict whose content is checked and plain, where the user gave a message that has a role"
+    body = msg.get('content')
+    if msg['role'] == 'assistant' and isinstance(body, (list, tuple)): body = _reply_content(body)
+    return {**msg, 'content': _content(body)}
+
+# %% ../nbs/00a_messages.ipynb #47dbf01b
 def mk_msg(
     content: Any, # str, bytes, `Path`, `URL`, PIL image, a block, a list of these; an SDK message or message dict
     role: str = 'user', # 'user' or 'assistant'; a message keeps its own
@@ -123,7 +147,7 @@ def mk_msg(
     ttl: Literal['5m', '1h'] | None = None # How long the cached prefix lives after its last use; None: 5 minutes
 ) -> dict[str, Any]: # With `role` and `content`
     "One message; `ValueError` or `TypeError` names the part that cannot be sent"
-    if isinstance(content, dict) and 'role' in content: msg = {**content}
+    if isinstance(content, dict) and 'role' in content: msg = _message(content)
     elif hasattr(content, 'stop_reason'): msg = dict(role=content.role, content=_reply_content(content.content))
     else: msg = dict(role=role, content=_content(content))
     if msg['role'] not in ('user', 'assistant', 'system'):
@@ -146,18 +170,17 @@ def mk_msgs(
     if cache or ttl: res[-1] = mk_msg(res[-1], cache=cache, ttl=ttl)
     return res
 
-# %% ../nbs/00a_messages.ipynb #0349eab7
+# %% ../nbs/00a_messages.ipynb #008cdf81
 def _doc_source(o: Any) -> dict[str, Any]:
     "The source of a document block"
     if isinstance(o, URL): return dict(type='url', url=str(o))
     if isinstance(o, str): return dict(type='text', media_type='text/plain', data=_text(o, 'The document'))
-    if isinstance(o, (list, tuple)):
-        return dict(type='content', content=[mk_block(x, f'Part {i} of the document') for i, x in enumerate(o)])
+    if isinstance(o, (list, tuple)): return dict(type='content', content=_parts(o, 'document'))
     data = o.read_bytes() if isinstance(o, Path) else o
-    if not isinstance(data, bytes):
+    if not isinstance(data, (bytes, bytearray)):
         raise TypeError(f'A document is str, bytes of a PDF, Path, URL or a list of texts, not {type(o).__name__}')
-    if isinstance(o, Path) and not media_type(data): return _doc_source(data.decode())
-    block = _media_block(data, 'The document')
+    if isinstance(o, Path) and (text := _file_text(data)) is not None: return _doc_source(text)
+    block = _media_block(bytes(data), str(o) if isinstance(o, Path) else 'The document')
     if block['type'] == 'document': return block['source']
     raise ValueError(f"The document is {block['source']['media_type']}: send images with `mk_msg`")
 

@@ -39,67 +39,72 @@ def find_block(
     "The first block of one kind"
     return next(iter(find_blocks(r, kind)), None)
 
-# %% ../nbs/00c_replies.ipynb #8327352f
-def _call(b: dict[str, Any], esc: Callable[[str], str]) -> str:
+# %% ../nbs/00c_replies.ipynb #3e5b6aeb
+def _call(b: dict[str, Any]) -> str:
     "A tool call, as Python would write it"
-    return esc(f"`{b['name']}({', '.join(f'{k}={v!r}' for k, v in b['input'].items())})`")
+    call = f"{b['name']}({', '.join(f'{k}={v!r}' for k, v in b['input'].items())})"
+    ticks = '`' * (1 + max(map(len, re.findall('`+', call)), default=0))
+    return f'{ticks}{call}{ticks}'
 
-def _result(b: dict[str, Any], esc: Callable[[str], str]) -> str:
+def _result(b: dict[str, Any]) -> str:
     "A tool's result, on the user's or the API's side"
     content = b.get('content') or ''
-    if isinstance(content, str): return esc(f'→ {content}')
     items = content if isinstance(content, list) else [content]
-    return '→ ' + ' '.join(_part(c, esc) for c in items)
+    text = ' '.join(o if isinstance(o, str) else _part(o) for o in items)
+    return f'→\n\n{text}' if '\n' in text else f'→ {text}'
 
-def _media(b: dict[str, Any], esc: Callable[[str], str]) -> str:
+def _media(b: dict[str, Any]) -> str:
     "An image or document, as its title or type"
     src = b.get('source') or {}
-    return esc(f"[{b.get('title') or src.get('url') or src.get('media_type') or src.get('file_id') or b['type']}]")
+    return f"[{b.get('title') or src.get('url') or src.get('media_type') or src.get('file_id') or b['type']}]"
 
-def _thinking(b: dict[str, Any], esc: Callable[[str], str]) -> str:
-    "Thinking, folded"
-    text = esc(b.get('thinking') or '(not shown)')
-    return f'<details><summary>Thinking</summary>\n\n{text}\n\n</details>'
+# %% ../nbs/00c_replies.ipynb #b7107b3b
+def _thinking(b: dict[str, Any]) -> str: return b.get('thinking') or '(not shown)'
 
-# %% ../nbs/00c_replies.ipynb #f851f7e5
-_readers: dict[str, Callable[..., str]] = dict(text=lambda b, esc: esc(b['text']), thinking=_thinking,
+_readers: dict[str, Callable[..., str]] = dict(text=lambda b: b['text'], thinking=_thinking,
     redacted_thinking=_thinking, tool_use=_call, server_tool_use=_call, tool_result=_result, image=_media,
-    document=_media, web_search_result=lambda b, esc: esc(f"[{b['title']}]({b['url']})"))
+    document=_media, web_search_result=lambda b: f"[{b['title']}]({b['url']})")
 
-def _part(b: dict[str, Any], esc: Callable[[str], str]) -> str:
+def _part(b: dict[str, Any]) -> str:
     "One block as text"
     kind = b.get('type', '')
-    if kind.endswith('_tool_result'): return _result(b, esc)
-    return _readers[kind](b, esc) if kind in _readers else esc(f'[{kind}]')
+    if kind.endswith('_tool_result'): return _result(b)
+    return _readers[kind](b) if kind in _readers else f'[{kind}]'
 
-# %% ../nbs/00c_replies.ipynb #08b18069
-def _source(c: dict[str, Any], esc: Callable[[str], str]) -> str:
+# %% ../nbs/00c_replies.ipynb #b1df5171
+def _source(c: dict[str, Any]) -> str:
     "What a citation points to: its passage, and where that stands"
-    quote = esc(' '.join((c.get('cited_text') or '').split()))
     title = c.get('document_title') or c.get('title') or c.get('source')
     page = f", page {c['start_page_number']}" if c.get('start_page_number') else ''
     where = title or c.get('url') or f"document {c.get('document_index', 0) + 1}"
     if c.get('url'): where = f"[{where}]({c['url']})"
-    return f'“{quote}” — {esc(where)}{page}'
+    return ' '.join(f"“{(c.get('cited_text') or '').strip()}” — {where}{page}".split())
 
-def _cited(b: dict[str, Any], notes: list[str], esc: Callable[[str], str]) -> str:
+def _cited(b: dict[str, Any], notes: list[str]) -> str:
     "A block as text with its footnote marks; new notes go to `notes`"
-    marks = ''
+    text, marks = _part(b), ''
     for c in b.get('citations') or () if b['type'] == 'text' else ():
-        note = _source(c, esc)
+        note = _source(c)
         if note not in notes: notes.append(note)
         marks += f'[^{notes.index(note) + 1}]'
-    return _part(b, esc) + marks
+    return f'{text}\n\n{marks}' if marks and text.rstrip().endswith(('```', '~~~')) else text + marks
 
-# %% ../nbs/00c_replies.ipynb #beddaa98
-def _read(r: Any, esc: Callable[[str], str]) -> str:
-    "A reply as text, every piece that the model wrote passed through `esc`"
-    notes: list[str] = []
-    res, was = '', 'text'
+# %% ../nbs/00c_replies.ipynb #2505244f
+def _pieces(r: Any, notes: list[str]) -> list[tuple[str, str]]:
+    "Kind and text of each piece of a reply; footnotes go to `notes`"
+    res: list[tuple[str, str]] = []
     for b in map(mk_block, _blocks(r)):
-        sep = '' if b['type'] == was == 'text' or not res else '\n\n'
-        res, was = res + sep + _cited(b, notes, esc), b['type']
-    return res + ''.join(f'\n\n[^{i}]: {note}' for i, note in enumerate(notes, 1))
+        kind, text = b['type'], _cited(b, notes)
+        if res and kind == res[-1][0] == 'text': text = res.pop()[1] + text
+        if text: res.append((kind, text))
+    return res
+
+def _read(r: Any, esc: Callable[[str], str]) -> str:
+    "A reply as text, every piece of it passed through `esc`"
+    notes: list[str] = []
+    fold = '<details><summary>Thinking</summary>\n\n{}\n\n</details>'
+    pieces = [fold.format(esc(t)) if 'thinking' in kind else esc(t) for kind, t in _pieces(r, notes)]
+    return '\n\n'.join(pieces + [f'[^{i}]: {esc(note)}' for i, note in enumerate(notes, 1)])
 
 def contents(
     r: Any # An SDK message, a message dict, or a list of blocks
@@ -107,68 +112,88 @@ def contents(
     "The text of a reply"
     return _read(r, str)
 
-# %% ../nbs/00c_replies.ipynb #11bd69b1
-_entities = str.maketrans({'&': '&amp;', '<': '&lt;', '>': '&gt;', '{': '&#123;', '`': '&#96;', '$': '\\$'})
-_code_entities = str.maketrans({c: f'&#{ord(c)};' for c in '&<>{}[]()*_`~$|!\\:"\''})
-_span = re.compile(r'(?<!`)(`+)(?!`)(.*?)(?<!`)\1(?!`)')
-_link = re.compile(r'(\](?:\(|:)\s*)([^\s)]*)')
+# %% ../nbs/00c_replies.ipynb #b648b506
+_plain = {'&': '&amp;', '<': '&lt;', '$': '<span>&#36;</span>', '\\': '<span>&#92;</span>'}
+_url = r"(?:[\w\-.~:/?#@!$&'*+,;=%]|\([\w\-.~:/?#@!$&'*+,;=%]*\))+"
+_alive = re.compile(rf'\](?P<link>\((?P<url>{_url})(?:[ \t]+"[^"`\\$&<{{]*")?\))|\](?=[(:])'
+    r'|\\[!-/:-@\[-`{-~]|[&<{`$]|\\(?!$)|~{3,}')
 
-def _dest(m: re.Match[str]) -> str:
-    "A link as it is, or disarmed where it would run a script"
-    dest = re.sub(r'[\\\s\x00-\x20]|&lt;|&gt;', '', m[2])
-    scheme = re.match(r'([A-Za-z][A-Za-z0-9+.-]*):', dest)
-    return m[0] if not scheme or scheme[1].lower() in ('http', 'https', 'mailto') else '\\' + m[0]
+def _text(s: str) -> str: return ''.join(_plain.get(c) or f'&#{ord(c)};' for c in s)
 
-# %% ../nbs/00c_replies.ipynb #dff6c8da
+def _calm(m: re.Match[str]) -> str:
+    "What stands for a part of prose that could come to life"
+    if not m['link']: return _text(m[0][1:] if m[0][0] == '\\' and len(m[0]) == 2 else m[0])
+    scheme = re.match('[^/?#]*:', m['url'])
+    if scheme and scheme[0].lower() not in ('http:', 'https:', 'mailto:'): return _text(']') + _prose(m['link'])
+    return m[0].replace('&', '&amp;').replace('$', '%24')
+
 def _prose(s: str) -> str:
     "Text outside of code, as text"
-    quote, s = re.match(r'([ >]*)(.*)', s).groups()
-    plain = re.sub(r'\\([\\&<>{`$])', lambda m: m[0] if m[1] == '\\' else m[1], s)
-    return quote + _link.sub(_dest, plain.translate(_entities))
+    return _alive.sub(_calm, s)
 
-def _code(m: re.Match[str]) -> str:
-    "A code span as it is; in entities where a table would cut it in two"
-    return f'<code>{m[2].strip().translate(_code_entities)}</code>' if '|' in m[2] and re.search('[<&`]', m[2]) else m[0]
+# %% ../nbs/00c_replies.ipynb #455c7420
+_span = re.compile(r'(?<!`)(`+)(?!`)(.*?)(?<!`)\1(?!`)')
+_torn = re.compile(r'[`~]|(?<!(?<!\\)\\)\|')
+_sticky = re.compile(r'://|www\.|mailto:|xmpp:|~$', re.I) # Takes a backtick that follows for a part of itself
+_escaped = re.compile(r'(?<!\\)\\(\\\\)*$')
+
+def _code(m: re.Match[str], before: str) -> str:
+    "A code span as it is, or in tags and entities where something would tear it apart"
+    word = before[max(map(before.rfind, ' \t<')) + 1:]
+    if not _torn.search(m[2]) and not _sticky.search(word): return f'`{m[2]}`'
+    code = m[2][1:-1] if m[2].strip() and m[2][0] == m[2][-1] == ' ' else m[2]
+    return f"<code>{''.join(c if c.isalnum() or c == ' ' else f'&#{ord(c)};' for c in code)}</code>"
+
+_begin = re.compile(r'^([\s>]*(?:(?:[-*+]|\d+[.)])[\s>]+)*)(\[(?!.*\])|:(?=\s))')
 
 def _line(s: str) -> str:
     "One line of prose with code spans"
     res, at = '', 0
     for m in _span.finditer(s):
-        if s[at:m.start()].endswith('\\'): continue
-        res, at = res + _prose(s[at:m.start()]) + _code(m), m.end()
-    return res + _prose(s[at:])
+        if _escaped.search(s[at:m.start()]): continue
+        res += _prose(s[at:m.start()])
+        res, at = res + _code(m, res), m.end()
+    return _begin.sub(lambda m: m[1] + _text(m[2]), res + _prose(s[at:]), count=1)
 
-# %% ../nbs/00c_replies.ipynb #e092237d
-_fence = re.compile(r'( *)(`{3,}|~{3,})[ \t]*([\w+#.-]*)[^`]*$')
+# %% ../nbs/00c_replies.ipynb #6f45ffb4
+_fence = re.compile(r'([ \t>]*(?:(?:[-*+]|\d{1,9}[.)])[ \t>]+)*)(`{3,}|~{3,})[ \t]*([\w+#.-]*)[^`]*$')
 
-def _fenced(lines: list[str], m: re.Match[str]) -> tuple[list[str], int]:
-    "The code block that `m` opens, closed and indented all the same, and how many of `lines` it took"
-    pad, marks = m[1], m[2]
-    end = re.compile(rf' *{re.escape(marks[0])}{{{len(marks)},}}[ \t]*$')
-    n = next((i for i, l in enumerate(lines) if end.match(l)), len(lines))
-    body = [l if not l.strip() or l.startswith((pad, '\t')) else pad + l.lstrip(' ') for l in lines[:n]]
-    after = [''] if n + 1 < len(lines) and lines[n + 1].strip() else []
-    return [f'{pad}{marks}{m[3]}', *body, f'{pad}{marks}', *after], n + 1
+def _fenced(lines: list[str], i: int, m: re.Match[str]) -> tuple[list[str], int]:
+    "The code block that `m` opened above line `i`, and the line after it"
+    before, marks, lang = m.groups()
+    width, depth = len(before.expandtabs(4)), before.count('>')
+    pad = ' ' * width if before.isspace() else ''
+    edge = re.compile(rf'(?:[ \t]*>){{{depth}}} ?' if depth else rf'\t| {{0,{width}}}' if width else '')
+    end = re.compile(rf'\s*{marks}[`~]*\s*$')
+    res = [before.rstrip(), ''] if before.strip(' \t>') else []
+    res.append(f'{pad}{marks}{lang}')
+    while i < len(lines) and (inside := edge.match(lines[i])):
+        i += 1
+        if end.match(code := lines[i-1][inside.end():]): break
+        res.append(pad + code if code.strip() else '')
+    return [*res, pad + marks], i
 
+# %% ../nbs/00c_replies.ipynb #bdb96db2
 def inert(
     text: str # Markdown that somebody else wrote
 ) -> str: # Markdown that shows as the same text, without HTML, math or scripts
     "Make `text` safe to render: nothing in it but its own formatting comes to life"
-    lines, res = text.split('\n'), []
-    while lines:
-        s = lines.pop(0)
-        if m := _fence.match(s):
-            block, n = _fenced(lines, m)
-            if res and res[-1].strip(): res.append('')
-            res, lines = res + block, lines[n:]
-        else: res.append(_line(s))
+    lines = re.split(r'\r\n?|\n', text)
+    res: list[str] = []
+    i = 0
+    while i < len(lines):
+        m, i = _fence.match(lines[i]), i + 1
+        if not m: res.append(_line(lines[i-1])); continue
+        block, i = _fenced(lines, i, m)
+        res += ([''] if res and res[-1].strip() else []) + block + ([''] if i < len(lines) and lines[i].strip() else [])
     return '\n'.join(res)
 
-# %% ../nbs/00c_replies.ipynb #bb0ad7b1
+# %% ../nbs/00c_replies.ipynb #ce9a8684
 def _fields(r: Any) -> str:
     "A reply's fields but its content, as a list"
-    fields = {k: v for k, v in r.to_dict().items() if k not in ('content', 'parsed_output') and v is not None}
-    shown = {k: v if isinstance(v, str) else json.dumps(v, ensure_ascii=False) for k, v in fields.items()}
+    fields = r.to_dict(mode='json', exclude_none=True, warnings=False).items()
+    shown = {k: v if isinstance(v, str) else json.dumps(v, ensure_ascii=False) for k, v in fields
+        if k not in ('content', 'parsed_output')}
     rows = [inert(f'- {k}: `{v}`') for k, v in shown.items()]
     return '<details>\n\n' + '\n'.join(rows) + '\n\n</details>'
 

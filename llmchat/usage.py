@@ -56,19 +56,24 @@ def usage(
     "A `Usage`, from counts"
     return Usage(inp, out, cache_create, cache_read, cache_1h, search, fetch)
 
-# %% ../nbs/00b_usage.ipynb #1edc5365
+# %% ../nbs/00b_usage.ipynb #eb5c49c6
 def _get(o: Any, *path: str) -> Any:
     "Follow `path` through dicts and objects; 0 where it ends early"
     for k in path: o = o.get(k) if isinstance(o, Mapping) else getattr(o, k, None)
     return o or 0
 
+def _count(u: Any, *path: str) -> int:
+    "The count under `path`; 0 where there is none, or what there is cannot be counted"
+    n = _get(u, *path)
+    return max(n, 0) if isinstance(n, int) else 0
+
 def usage_of(
     u: Any # `usage` of an SDK message, or its dict; None: nothing reported
 ) -> Usage: # All zero where nothing was reported
     "The `Usage` that the API reported in `u`"
-    return Usage(_get(u, 'input_tokens'), _get(u, 'output_tokens'), _get(u, 'cache_creation_input_tokens'),
-        _get(u, 'cache_read_input_tokens'), _get(u, 'cache_creation', 'ephemeral_1h_input_tokens'),
-        _get(u, 'server_tool_use', 'web_search_requests'), _get(u, 'server_tool_use', 'web_fetch_requests'))
+    return Usage(_count(u, 'input_tokens'), _count(u, 'output_tokens'), _count(u, 'cache_creation_input_tokens'),
+        _count(u, 'cache_read_input_tokens'), _count(u, 'cache_creation', 'ephemeral_1h_input_tokens'),
+        _count(u, 'server_tool_use', 'web_search_requests'), _count(u, 'server_tool_use', 'web_fetch_requests'))
 
 # %% ../nbs/00b_usage.ipynb #ce1c3d94
 @dataclass(frozen=True)
@@ -87,7 +92,7 @@ class Cost:
     def __add__(self, other: 'Cost') -> 'Cost':
         return Cost(self.inp + other.inp, self.out + other.out, self.cache + other.cache, self.tools + other.tools)
 
-# %% ../nbs/00b_usage.ipynb #8febf14f
+# %% ../nbs/00b_usage.ipynb #9f9ee285
 @lru_cache
 def rates(
     model: str, # Id of the model that answered
@@ -96,11 +101,11 @@ def rates(
     "What a model takes today"
     from genai_prices import Usage as Tokens, calc_price
     context = {'speed' if variant == 'fast' else 'processing': variant} if variant else {}
-    for provider in ('anthropic', 'aws', 'google') if 'claude' in model else ():
+    for provider in ('anthropic', 'aws', 'google') if 'claude' in (model or '') else ():
         with suppress(LookupError):
             return calc_price(Tokens(), model, provider_id=provider, price_context=context).model_price
 
-# %% ../nbs/00b_usage.ipynb #aefd8cc1
+# %% ../nbs/00b_usage.ipynb #46f0e3df
 def price(
     used: Usage, # Of one reply
     model: str, # Id of the model that answered
@@ -110,7 +115,7 @@ def price(
     from genai_prices import Usage as Tokens
     if (full := rates(model, variant)) is None: return None
     tokens = Tokens(input_tokens=used.inp + used.cache_create + used.cache_read, output_tokens=used.out,
-        cache_write_tokens=used.cache_create, cache_write_1h_tokens=used.cache_1h,
+        cache_write_tokens=used.cache_create, cache_write_1h_tokens=min(used.cache_1h, used.cache_create),
         cache_read_tokens=used.cache_read, web_searches=used.search)
     free = type(full)(**{k: Decimal(0) if v and k.startswith('cache_') else v for k, v in vars(full).items()})
     p, inp = full.calc_price(tokens), free.calc_price(tokens)['input_price']
@@ -168,7 +173,7 @@ def cost(self: Ledger) -> float | None:
     "USD in all; None where a model has no price"
     return None if self.costs is None else float(self.costs.total)
 
-# %% ../nbs/00b_usage.ipynb #ae516ca4
+# %% ../nbs/00b_usage.ipynb #682d93b1
 def usage_table(
     use: Usage, # What was used
     costs: Cost | None # What it cost, USD; None: no price known
@@ -178,5 +183,5 @@ def usage_table(
     rows = [('Input tokens', f'{use.inp:,}', c.inp), ('Output tokens', f'{use.out:,}', c.out),
         ('Cache tokens', f'{use.cache_create + use.cache_read:,}', c.cache),
         ('Server tool use', f'{use.search + use.fetch:,}', c.tools), ('**Total**', f'**{use.total:,}**', c.total)]
-    body = [f'| {kind} | {n} | {"–" if costs is None else f"${usd:.6f}"} |' for kind, n, usd in rows]
+    body = [f'| {kind} | {n} | {"–" if costs is None else f"{usd:.6f}"} |' for kind, n, usd in rows]
     return '\n'.join(['| | Count | Cost (USD) |', '|---|--:|--:|', *body])

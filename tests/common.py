@@ -1,0 +1,179 @@
+"What several tests need: pictures, recordings, what the API takes, and one way to run everything sync and async"
+import asyncio, io, json, os, traceback
+from functools import cache
+from pathlib import Path
+
+import anthropic, pytest
+from anthropic.types.message_create_params import MessageCreateParamsNonStreaming, MessageCreateParamsStreaming
+from hypothesis import settings
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
+from PIL import Image
+from pydantic import TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema
+
+from llmchat import AsyncChat, AsyncClient, Chat, Client
+from llmchat.sandbox import mk_reply, tool_use
+
+MODEL = 'claude-sonnet-5-5'
+USAGE = dict(input_tokens=11, output_tokens=7, cache_creation_input_tokens=5, cache_read_input_tokens=3)
+
+# Hypothesis: the same examples every time in CI; elsewhere new ones, and how to get a failing one again is printed.
+seeded = settings(max_examples=int(os.environ.get('LLMCHAT_EXAMPLES', 100)), deadline=None, print_blob=True,
+    derandomize=bool(os.environ.get('CI')))
+
+# ---- pictures
+
+def picture(kind, **kw):
+    "The bytes of a small picture"
+    Image.new('RGB', (3, 2), 'teal').save(buf := io.BytesIO(), format=kind, **kw)
+    return buf.getvalue()
+
+PNG, JPEG, GIF, WEBP, BMP = map(picture, ('PNG', 'JPEG', 'GIF', 'WEBP', 'BMP'))
+PDF = b'%PDF-1.4\n1 0 obj <</Type /Catalog>> endobj\ntrailer <</Root 1 0 R>>\n%%EOF\n'
+
+# ---- recordings
+
+root = Path(__file__).parents[1]
+RECORDINGS = Path(os.environ.get('LLMCHAT_RECORDINGS', root.parent/'shared/data/claude-recordings.jsonl'))
+recorded = [json.loads(l) for l in RECORDINGS.read_text().splitlines()] if RECORDINGS.exists() else []
+needs_recordings = pytest.mark.skipif(not recorded, reason=f'no {RECORDINGS.name}')
+
+# ---- what the API takes, by the SDK's own types
+
+class _Schemas(GenerateJsonSchema):
+    def handle_invalid_for_json_schema(self, schema, error_info): return {'not': {}} # an open file has no JSON
+
+@cache
+def _checker(T):
+    schema = TypeAdapter(T).json_schema(schema_generator=_Schemas)
+    open_ = {k for k, d in schema['$defs'].items() if d.get('additionalProperties') is True}
+    for k in open_ - {'InputSchemaTyped'}: schema['$defs'][k] = {'not': {}} # objects of the SDK, which are no JSON
+    for d in [schema, *schema['$defs'].values()]: d.setdefault('additionalProperties', False)
+    return Draft202012Validator(schema)
+
+def check_request(body):
+    "Fail if `body` holds anything that the SDK's types for `messages.create` do not name"
+    checker = _checker(MessageCreateParamsStreaming if body.get('stream') else MessageCreateParamsNonStreaming)
+    if err := best_match(checker.iter_errors(body)): raise AssertionError(f'{err.json_path}: {err.message:.300}')
+
+# ---- what a history must be, checked without the library
+
+def check_history(h):
+    "Fail if the API would refuse to go on from `h`"
+    for i, m in enumerate(h):
+        assert m.keys() == {'role', 'content'} and m['role'] == ('user', 'assistant')[i % 2], f'{i}: {m}'
+        content = [dict(type='text', text=m['content'])] if isinstance(m['content'], str) else m['content']
+        assert isinstance(content, list) and content, f'{i}: {m}'
+        assert all(b['text'].strip() for b in content if b['type'] == 'text'), f'{i}: {m}'
+        results = [b['tool_use_id'] for b in content if b['type'] == 'tool_result']
+        assert [b['type'] for b in content[:len(results)]] == ['tool_result'] * len(results), f'{i}: {m}'
+        assert results == (_calls(h[i-1]) if i else []), f'{i}: {m}'
+        if m['role'] == 'assistant': assert 'thinking' not in content[-1]['type'], f'{i}: {m}'
+    assert not h or not _calls(h[-1])
+    check_request(dict(model=MODEL, max_tokens=1, messages=json.loads(json.dumps(h))))
+
+def _calls(msg):
+    "Ids of the tool calls in a message"
+    if isinstance(msg['content'], str): return []
+    return [b['id'] for b in msg['content'] if b['type'] == 'tool_use']
+
+# ---- replies
+
+CITED = dict(type='char_location', cited_text='Paris is the capital.', document_index=0, document_title='France',
+    start_char_index=0, end_char_index=21)
+BLOCKS = dict(
+    text=['Hello Jeremy, how are you? 😊'],
+    thinking=[dict(type='thinking', thinking='A name. Polite.', signature='c2ln'), 'Hello!'],
+    cited=[dict(type='text', text='It is Paris.', citations=[CITED]), ' ', dict(type='text', text='Yes.', citations=[CITED])],
+    search=[dict(type='server_tool_use', name='web_search', input=dict(query='é')), dict(type='web_search_tool_result',
+        tool_use_id='srvtoolu_0001_0', content=[]), 'Found nothing.'],
+    tool_use=['Adding.', tool_use('sums', a=1, b=[2, 'é']), tool_use('now')])
+REPLIES = {k: dict(content=v, usage=USAGE) for k, v in BLOCKS.items()}
+
+def sums(a: int, b: list) -> int:
+    "Adds"
+    return a + len(b)
+
+def now() -> str:
+    "The time"
+    return '12:00'
+
+TOOLS = [sums, now]
+
+def message(reply): return anthropic.types.Message.construct(**mk_reply(reply))
+
+# ---- one way to run everything
+
+class Sync:
+    "Clients and chats as they are"
+    Client, Chat, sdk = Client, Chat, staticmethod(lambda sb, **kw: sb.client(**kw))
+
+    @staticmethod
+    def call(obj, *args, **kw): return obj(*args, **kw)
+
+    @staticmethod
+    def read(obj, *args, seen=None, **kw):
+        "A stream, and what it gave"
+        s, pieces = obj(*args, stream=True, **kw), [] if seen is None else seen
+        for o in s: pieces.append(o)
+        return s, pieces
+
+    @staticmethod
+    def leave(s, how):
+        "Begin to read a stream, and leave it: by `break`, `close`, `with`, or an exception"
+        if how == 'close':
+            next(iter(s))
+            return s.close()
+        if how == 'with':
+            with s:
+                for _ in s: break
+            return
+        for _ in s:
+            if how == 'break': break
+            raise ZeroDivisionError
+
+class Async:
+    "Their async twins, awaited"
+    Client, Chat, sdk = AsyncClient, AsyncChat, staticmethod(lambda sb, **kw: sb.aclient(**kw))
+
+    @staticmethod
+    def call(obj, *args, **kw):
+        async def go(): return await obj(*args, **kw)
+        return asyncio.run(go())
+
+    @staticmethod
+    def read(obj, *args, seen=None, **kw):
+        s, pieces = obj(*args, stream=True, **kw), [] if seen is None else seen
+        async def go():
+            async for o in s: pieces.append(o)
+        asyncio.run(go())
+        return s, pieces
+
+    @staticmethod
+    def leave(s, how):
+        async def go():
+            if how == 'close':
+                it = aiter(s)
+                await anext(it)
+                return await s.close()
+            if how == 'with':
+                async with s:
+                    async for _ in s: break
+                return
+            async for _ in s:
+                if how == 'break': break
+                raise ZeroDivisionError
+        asyncio.run(go())
+
+both = pytest.mark.parametrize('way', [Sync, Async])
+
+def texts_of(e):
+    "Everything that can be read of an error and of what led to it"
+    todo, seen = [e], []
+    while todo:
+        x = todo.pop()
+        if x is None or x in seen: continue
+        seen.append(x)
+        todo += [x.__cause__, x.__context__, *getattr(x, 'exceptions', ())]
+    return ''.join([*traceback.format_exception(e), *(f'{x}{x!r}{x.args}{vars(x)}' for x in seen)])
