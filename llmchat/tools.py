@@ -9,13 +9,13 @@ __all__ = ['re_name', 'max_result', 'cut_off', 'tool_name', 'schema_of', 'Tool',
            'ToolResult', 'to_json', 'to_content', 'Toolbox', 'mk_box', 'run_call', 'not_run', 'run_calls', 'mk_funcres',
            'mk_toolres', 'tool_messages', 'search_conf', 'fetch_conf']
 
-# %% ../nbs/00h_tools.ipynb #3e866d02
+# %% ../nbs/00h_tools.ipynb #0c5545f7
 import functools, inspect, io, json, logging, re
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, is_dataclass, replace
 from typing import Annotated, Any, get_type_hints, is_typeddict
 
-from fastcore.basics import noop
+from fastcore.basics import first, noop
 
 from .drivers import Flow, Stream, SyncIO, ask
 from .messages import media_type, mk_block, mk_msg
@@ -26,18 +26,28 @@ from .sdk import anthropic, pydantic
 log = logging.getLogger('llmchat')
 log.addHandler(logging.NullHandler())
 
-# %% ../nbs/00h_tools.ipynb #a79f11f5
+# %% ../nbs/00h_tools.ipynb #3b4dc6b6
+_for_tools = re.compile('type:|noqa|pragma|pyright|pylint|fmt:') # Comments that no person reads
+
+def _docstrings(f: Any) -> list[str]:
+    "The docstrings that were written for `f`"
+    if inspect.isroutine(f): return [inspect.getdoc(f) or '']
+    cls, does = (f, '__init__') if inspect.isclass(f) else (type(f), '__call__')
+    found = [vars(cls).get('__doc__'), getattr(vars(cls).get(does), '__doc__', None)]
+    return [inspect.cleandoc(s) for s in found if s and not s.startswith(f'{cls.__name__}(')]
+
 def _docs(f: Any) -> tuple[str, dict[str, str]]:
     "What a function or class is for, and what its parameters and its result (`return`) are"
     from docstring_parser import parse
     from fastcore.docments import docments
-    doc = parse(inspect.getdoc(f) or '')
-    docs = {p.arg_name: p.description for p in doc.params if p.description}
-    if doc.returns and doc.returns.description: docs['return'] = doc.returns.description
+    parsed = list(map(parse, _docstrings(f)))
+    docs = {p.arg_name: p.description for doc in parsed for p in doc.params if p.description}
+    docs |= {'return': doc.returns.description for doc in parsed if doc.returns and doc.returns.description}
     try: comments = docments(f)
     except (OSError, TypeError, SyntaxError, IndexError, KeyError): comments = {}
-    about = '\n\n'.join(filter(None, (doc.short_description, doc.long_description)))
-    return about, docs | {k: v for k, v in comments.items() if v}
+    abouts = ['\n\n'.join(filter(None, (doc.short_description, doc.long_description))) for doc in parsed]
+    comments = {k: v for k, v in comments.items() if v and not _for_tools.match(v)}
+    return first(filter(None, abouts)) or '', docs | comments
 
 # %% ../nbs/00h_tools.ipynb #b60864d8
 def tool_name(
