@@ -49,7 +49,7 @@ def _docs(f: Any) -> tuple[str, dict[str, str]]:
     comments = {k: v for k, v in comments.items() if v and not _for_tools.match(v)}
     return first(filter(None, abouts)) or '', docs | comments
 
-# %% ../nbs/00h_tools.ipynb #b60864d8
+# %% ../nbs/00h_tools.ipynb #aab82b02
 def tool_name(
     f: Any # A function, class, partial or callable object
 ) -> str: # For a callable object the name of its class
@@ -60,24 +60,21 @@ def tool_name(
 def _hints(f: Any) -> dict[str, Any]:
     "Types of the parameters of whatever is called when `f` is"
     if isinstance(f, functools.partial): return _hints(f.func)
-    if inspect.isclass(f) and not is_dataclass(f): f = f.__init__
+    if inspect.isclass(f) and not is_dataclass(f): f = f.__new__ if f.__init__ is object.__init__ else f.__init__
     elif not inspect.isclass(f) and not inspect.isroutine(f): f = type(f).__call__
     try: return get_type_hints(f, include_extras=True)
     except NameError as e:
         raise TypeError(f'{tool_name(f)}: its type {e.name!r} is not known where it is defined') from e
 
-# %% ../nbs/00h_tools.ipynb #f2715d60
+# %% ../nbs/00h_tools.ipynb #9d73a4fd
 def _params(f: Any, sig: inspect.Signature) -> dict[str, tuple[Any, inspect.Parameter]]:
-    "Type and parameter by name, without what a partial has bound; `TypeError` for one that cannot be described"
+    "Type and parameter by name, without what a partial has bound; `TypeError` for one that takes anything"
     bound = f.keywords if isinstance(f, functools.partial) else {}
     hints = _hints(f)
     for p in sig.parameters.values():
         if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
             raise TypeError(f'{tool_name(f)}: {p} takes anything, which no schema can describe. Name the parameters.')
-        if p.name not in bound and hints.get(p.name, Any) in (Any, object):
-            raise TypeError(f'{tool_name(f)}: the parameter {p.name!r} has no type. Annotate it, so that the model '
-                'knows what to give.')
-    return {k: (hints[k], p) for k, p in sig.parameters.items() if k not in bound}
+    return {k: (hints.get(k, Any), p) for k, p in sig.parameters.items() if k not in bound}
 
 # %% ../nbs/00h_tools.ipynb #559145f5
 def _default(T: Any, p: inspect.Parameter) -> dict[str, Any]:
@@ -100,7 +97,7 @@ def _arguments(name: str, params: dict[str, tuple[Any, inspect.Parameter]], docs
     T.__pydantic_config__ = pydantic.ConfigDict(extra='forbid')
     return T
 
-# %% ../nbs/00h_tools.ipynb #1fcca69c
+# %% ../nbs/00h_tools.ipynb #81ed5986
 @functools.cache
 def _plain() -> Any:
     "Pydantic's schema generator, without a title for every field"
@@ -116,9 +113,11 @@ def schema_of(
     "How to check a value of a type, and what to tell the model; `TypeError` for a type without a schema"
     try:
         adapter = pydantic.TypeAdapter(T)
-        return adapter, adapter.json_schema(schema_generator=_plain())
+        schema = adapter.json_schema(schema_generator=_plain())
     except pydantic.errors.PydanticUserError as e:
         raise TypeError(f'{name}: there is no JSON schema for one of its types. {str(e).splitlines()[0]}') from e
+    ref = schema.pop('$ref', '').rpartition('/')[2]
+    return adapter, schema | schema['$defs'][ref] if ref else schema
 
 # %% ../nbs/00h_tools.ipynb #123c4082
 @dataclass(frozen=True)
@@ -134,7 +133,17 @@ class Tool:
     @property
     def name(self) -> str: return self.schema.get('name', '')
 
-# %% ../nbs/00h_tools.ipynb #5cb13f41
+# %% ../nbs/00h_tools.ipynb #0a363b7d
+def _described(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    "The schema of a tool's arguments without titles; `TypeError` for one that says nothing of them"
+    if schema.get('type') != 'object': raise TypeError(f'{name} has no named arguments, and a tool has nothing else.')
+    vague = first(k for k, p in schema.get('properties', {}).items() if not p.keys() - {'description', 'default'})
+    if vague:
+        raise TypeError(f'{name}: the parameter {vague!r} has no type, or one that takes anything. Annotate it, so '
+            'that the model knows what to give.')
+    return {k: v for k, v in schema.items() if k not in ('title', 'description')}
+
+# %% ../nbs/00h_tools.ipynb #7cfbf2e5
 re_name = re.compile('[a-zA-Z0-9_-]{1,128}') # The API's pattern for the name of a tool
 
 @functools.lru_cache(maxsize=1024)
@@ -144,9 +153,8 @@ def _mk_tool(f: Any) -> Tool:
     else: params = _params(f, inspect.signature(f))
     adapter, schema = schema_of(f if is_type else _arguments(name, params, docs), name)
     if docs.get('return'): about = f"{about}\n\nReturns: {docs['return']}".strip()
-    schema = {k: v for k, v in schema.items() if k not in ('title', 'description')}
     pos = tuple(k for k, (_, p) in params.items() if p.kind is p.POSITIONAL_ONLY)
-    return Tool(f, dict(name=name, description=about or name, input_schema=schema), adapter, pos)
+    return Tool(f, dict(name=name, description=about or name, input_schema=_described(name, schema)), adapter, pos)
 
 # %% ../nbs/00h_tools.ipynb #891a88e4
 def mk_tool(
