@@ -9,8 +9,8 @@ __all__ = ['re_name', 'max_result', 'cut_off', 'tool_name', 'schema_of', 'Tool',
            'ToolResult', 'to_json', 'to_content', 'Toolbox', 'mk_box', 'run_call', 'not_run', 'run_calls', 'mk_funcres',
            'mk_toolres', 'tool_messages', 'search_conf', 'fetch_conf']
 
-# %% ../nbs/00h_tools.ipynb #0c5545f7
-import functools, inspect, io, json, logging, re
+# %% ../nbs/00h_tools.ipynb #98e3940c
+import base64, functools, inspect, io, json, logging, re
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, is_dataclass, replace
 from typing import Annotated, Any, get_type_hints, is_typeddict
@@ -203,7 +203,7 @@ def bind(
     pos = [value[k] for k in tool.positional if k in value]
     return functools.partial(tool.f, *pos, **{k: v for k, v in value.items() if k not in tool.positional})
 
-# %% ../nbs/00h_tools.ipynb #02f30d2e
+# %% ../nbs/00h_tools.ipynb #864af442
 @dataclass
 class ToolResult:
     "A result of a stated type"
@@ -218,31 +218,39 @@ def to_json(
     import pydantic_core
     return pydantic_core.to_json(o, fallback=str, inf_nan_mode='strings').decode()
 
-def _is_data(o: Any) -> bool:
-    "Does `o` have a JSON form of its own?"
+def _data(o: Any) -> str:
+    "`o` as JSON where it has such a form, else as its `str`"
     import pydantic_core
-    try: pydantic_core.to_json(o, inf_nan_mode='strings')
-    except (pydantic_core.PydanticSerializationError, ValueError): return isinstance(o, (list, tuple, dict, set))
-    return True
+    try: return pydantic_core.to_json(o, inf_nan_mode='strings').decode()
+    except ValueError: pass
+    try: return to_json(o) if isinstance(o, (list, tuple, dict, set)) else str(o)
+    except ValueError: return str(o)
 
-# %% ../nbs/00h_tools.ipynb #f052959b
-_block_kinds = {'text', 'image', 'document', 'search_result', 'tool_reference'}
+# %% ../nbs/00h_tools.ipynb #5e9ae794
+_block_parts = dict(text=dict(text=str), image=dict(source=dict), document=dict(source=dict),
+    search_result=dict(source=str, title=str, content=list), tool_reference=dict(tool_name=str),
+    browser_state=dict(tabs=list))
+
+def _is_block(o: Any) -> bool:
+    "Is `o`, a dict or an object, a block that a result may hold?"
+    if not isinstance(o, dict): return hasattr(o, 'to_dict') and str(getattr(o, 'type', '')) in _block_parts
+    parts = _block_parts.get(str(o.get('type')))
+    return parts is not None and all(isinstance(o.get(k), T) for k, T in parts.items())
 
 def _block(o: Any) -> dict[str, Any] | None:
     "The block for something that is a block or picture already; None for data"
-    if isinstance(o, dict): return o if o.get('type') in _block_kinds else None
     if hasattr(o, 'savefig'):
         o.savefig(buf := io.BytesIO(), format='png')
         return mk_block(buf.getvalue())
     if isinstance(o, bytes): return mk_block(o) if media_type(o) else None
-    return mk_block(o) if hasattr(o, 'save') and hasattr(o, 'mode') or getattr(o, 'type', 0) in _block_kinds else None
+    return mk_block(o) if _is_block(o) or hasattr(o, 'save') and hasattr(o, 'mode') else None
 
-# %% ../nbs/00h_tools.ipynb #1b579e36
+# %% ../nbs/00h_tools.ipynb #a2336270
 def _typed(r: ToolResult) -> str | list[dict[str, Any]]:
     "The content of a result of a stated type"
     if r.result_type == 'json': return to_json(r.data)
     if r.result_type == 'text' or not isinstance(r.data, str): return to_content(r.data)
-    return [dict(type='image', source=dict(type='base64', media_type=r.result_type, data=r.data))]
+    return [mk_block(base64.b64decode(r.data), f'The {r.result_type}')]
 
 def to_content(
     o: Any # What a tool returned
@@ -252,9 +260,9 @@ def to_content(
     if isinstance(o, ToolResult): return _typed(o)
     if isinstance(o, bytes) and not media_type(o): return o.decode(errors='replace')
     items = o if isinstance(o, (list, tuple)) else [o]
-    blocks = [mk_block(x) if isinstance(x, str) and x.strip() else _block(x) for x in items]
-    if None not in blocks and not all(isinstance(x, str) for x in items): return blocks
-    return to_json(o) if _is_data(o) else str(o)
+    blocks = [dict(type='text', text=x) if isinstance(x, str) else _block(x) for x in items]
+    if None in blocks or all(isinstance(x, str) for x in items): return _data(o)
+    return [b for b in blocks if b['type'] != 'text' or b['text'].strip()] or ''
 
 # %% ../nbs/00h_tools.ipynb #319618ed
 class Toolbox:
@@ -284,24 +292,37 @@ def mk_box(tools: Any, ns: Any = None) -> Toolbox:
     "A toolbox of tools, which may be one already"
     return tools if isinstance(tools, Toolbox) else Toolbox(tools, ns)
 
-# %% ../nbs/00h_tools.ipynb #9c7bb78b
+# %% ../nbs/00h_tools.ipynb #ad2828c9
 def _complaint(e: Exception, name: str) -> str | list[dict[str, Any]]:
     "What the model is told of an error"
-    if isinstance(e, BadCall): return str(e)
     log.info('The tool %s failed', name, exc_info=e)
-    if isinstance(e, anthropic.lib.tools.ToolError): return e.content
+    if isinstance(e, anthropic.lib.tools.ToolError): return to_content(e.content)
     return f'{type(e).__name__}: {e}'
 
-def _cut(content: Any, most: int) -> Any:
-    "The content with at most `most` characters of text, and a note if there were more"
-    if isinstance(content, list):
-        return [{**b, 'text': _cut(b['text'], most)} if b['type'] == 'text' else b for b in content]
-    if len(content) <= most: return content
-    return f'{content[:most]}\n[cut: these are the first {most:,} of {len(content):,} characters]'
-
-# %% ../nbs/00h_tools.ipynb #224eced4
+# %% ../nbs/00h_tools.ipynb #913e57f8
 max_result = 100_000 # Characters of a result that the model is sent
 
+def _cut(text: str, most: int) -> str:
+    "The first `most` characters, and a note if there are more"
+    text = text.encode(errors='backslashreplace').decode()
+    if len(text) <= most: return text
+    return f'{text[:most]}\n[cut: these are the first {most:,} of {len(text):,} characters]'
+
+def _cut_blocks(blocks: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
+    "The blocks with the first `most` characters of their text"
+    res = []
+    for b in blocks:
+        if b['type'] == 'text': b, most = {**b, 'text': _cut(b['text'], most)}, max(0, most - len(b['text']))
+        res.append(b)
+    return res
+
+def _result(call: dict[str, Any], content: Any, failed: bool = False, most: int = max_result) -> dict[str, Any]:
+    "The `tool_result` block for a call"
+    content = _cut(content, most) if isinstance(content, str) else _cut_blocks(content, most)
+    res = dict(type='tool_result', tool_use_id=call['id'], content=content)
+    return res | dict(is_error=True) if failed else res
+
+# %% ../nbs/00h_tools.ipynb #c53cf55b
 def _approved(approve: Any, call: Any) -> Flow:
     "None if the call may run, else what the model is told"
     said = True if approve is None else (yield ask('apply', functools.partial(approve, call), None))
@@ -311,20 +332,18 @@ def _approved(approve: Any, call: Any) -> Flow:
 def run_call(call: Any, box: Toolbox, approve: Any = None, most: int = max_result, keep: Any = noop) -> Flow:
     "The course of one call; returns its `tool_result` block, and gives `keep` the call and what the tool returned"
     call = mk_block(call)
-    res = dict(type='tool_result', tool_use_id=call['id'])
     try:
         tool = box.find(call['name'])
         run = bind(tool, call['input'])
-    except BadCall as e: return res | dict(content=str(e), is_error=True)
-    if no := (yield from _approved(approve, call)): return res | dict(content=no, is_error=True)
+    except BadCall as e: return _result(call, str(e), True, most)
+    if no := (yield from _approved(approve, call)): return _result(call, no, True, most)
     try:
         box.ran += 1
         keep(call, value := (yield ask('apply', run, tool.timeout)))
-        content, failed = to_content(value), getattr(value, 'is_error', False) is True
-    except Exception as e: content, failed = _complaint(e, tool.name), True
-    return res | dict(content=_cut(content, most)) | (dict(is_error=True) if failed else {})
+        return _result(call, to_content(value), getattr(value, 'is_error', False) is True, most)
+    except Exception as e: return _result(call, _complaint(e, tool.name), True, most)
 
-# %% ../nbs/00h_tools.ipynb #eb39d195
+# %% ../nbs/00h_tools.ipynb #0b98fc9c
 cut_off = dict(max_tokens='The reply was cut at `maxtok` tokens.', refusal='The model refused.',
     model_context_window_exceeded="The reply was cut: the model's context is full.")
 
@@ -333,8 +352,7 @@ def not_run(
     stop_reason: str | None # Why its reply ended
 ) -> dict[str, Any]: # A `tool_result` block
     "The result of a call that is not run"
-    why = cut_off.get(stop_reason or '', 'Tools are switched off.')
-    return dict(type='tool_result', tool_use_id=mk_block(call)['id'], content=f'Not run. {why}', is_error=True)
+    return _result(mk_block(call), f"Not run. {cut_off.get(stop_reason or '', 'Tools are switched off.')}", True)
 
 # %% ../nbs/00h_tools.ipynb #fe979a9b
 def run_calls(calls: list[Any], box: Toolbox, parallel: bool = True, **kw: Any) -> Flow:
