@@ -9,9 +9,10 @@ __all__ = ['re_name', 'max_result', 'cut_off', 'tool_name', 'schema_of', 'Tool',
            'ToolResult', 'to_json', 'to_content', 'Toolbox', 'mk_box', 'run_call', 'not_run', 'run_calls', 'mk_funcres',
            'mk_toolres', 'tool_messages', 'search_conf', 'fetch_conf']
 
-# %% ../nbs/00h_tools.ipynb #98e3940c
+# %% ../nbs/00h_tools.ipynb #b1357d16
 import base64, functools, inspect, io, json, logging, re
 from collections.abc import Callable, Hashable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, is_dataclass, replace
 from typing import Annotated, Any, get_type_hints, is_typeddict
 
@@ -192,13 +193,13 @@ def check(
             for p in e.errors()]
         raise BadCall('Wrong arguments. ' + '; '.join(probs)) from e
 
-# %% ../nbs/00h_tools.ipynb #7ee4ad14
+# %% ../nbs/00h_tools.ipynb #23686c98
 def bind(
     tool: Tool, # What was called
     args: Mapping[str, Any] # What the model sent: the `input` of its call
 ) -> Callable[[], Any]: # Runs the tool
     "A call of `tool` with arguments that fit; `BadCall` says what does not"
-    value = args if tool.adapter is None else check(tool.adapter, json.dumps(args))
+    value = deepcopy(args) if tool.adapter is None else check(tool.adapter, json.dumps(args))
     if not isinstance(value, Mapping) or is_typeddict(tool.f): return lambda: value
     pos = [value[k] for k in tool.positional if k in value]
     return functools.partial(tool.f, *pos, **{k: v for k, v in value.items() if k not in tool.positional})
@@ -264,7 +265,7 @@ def to_content(
     if None in blocks or all(isinstance(x, str) for x in items): return _data(o)
     return [b for b in blocks if b['type'] != 'text' or b['text'].strip()] or ''
 
-# %% ../nbs/00h_tools.ipynb #319618ed
+# %% ../nbs/00h_tools.ipynb #b6420e76
 class Toolbox:
     "The tools of a call: what the model is told, and what may run; `ValueError` for two of one name"
     def __init__(self,
@@ -284,7 +285,7 @@ class Toolbox:
         "The tool of that name; `BadCall` says which there are"
         f = self.ns.get(name)
         if not isinstance(f, Tool) and not callable(f):
-            raise BadCall(f'There is no tool {name!r} here to run. There is: {", ".join(t.name for t in self.tools)}.')
+            raise BadCall(f'There is no tool {name!r} here to run. There is: {", ".join(self.ns) or "none"}.')
         try: return mk_tool(f)
         except (TypeError, ValueError): return Tool(f, dict(name=name))
 
