@@ -8,13 +8,13 @@ Docs: https://llmchat-owner.github.io/llmchat/drivers.html.md"""
 __all__ = ['Flow', 'PART', 'Ask', 'ask', 'SyncIO', 'AsyncIO', 'is_async', 'in_thread', 'drive', 'adrive', 'Stream', 'AsyncStream',
            'End', 'Part', 'AsyncPart', 'Parts', 'AsyncParts']
 
-# %% ../nbs/00g_drivers.ipynb #75b0ed30
+# %% ../nbs/00g_drivers.ipynb #ae20efda
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from concurrent.futures import Future, wait
 from contextlib import aclosing, closing
 from contextvars import copy_context
 from functools import partial
-from inspect import iscoroutinefunction
+from inspect import isawaitable, isclass, iscoroutinefunction
 from operator import attrgetter
 from threading import Thread
 from typing import Any, NamedTuple
@@ -72,11 +72,11 @@ class AsyncIO(SyncIO):
     async def close(self) -> None:
         if self._stream: await self._stream.close()
 
-# %% ../nbs/00g_drivers.ipynb #f17af5ca
+# %% ../nbs/00g_drivers.ipynb #6cbc29a1
 def is_async(f: Any) -> bool:
     "Does calling `f` give something to await?"
     while isinstance(f, partial): f = f.func
-    return iscoroutinefunction(f) or iscoroutinefunction(getattr(f, '__call__', None))
+    return iscoroutinefunction(f) or not isclass(f) and iscoroutinefunction(getattr(f, '__call__', None))
 
 def in_thread(f: Callable[[], Any]) -> Future[Any]:
     "Call `f` in a thread of its own, with the context variables of here"
@@ -90,19 +90,26 @@ def in_thread(f: Callable[[], Any]) -> Future[Any]:
 
 def _late(timeout: float) -> TimeoutError: return TimeoutError(f'no result within {timeout:g} seconds')
 
-# %% ../nbs/00g_drivers.ipynb #e6677a96
-@patch
-def apply(self: SyncIO, f: Callable[[], Any], timeout: float | None) -> Any:
-    if timeout is None and not is_async(f): return f()
-    job = in_thread(lambda: asyncio.run(asyncio.wait_for(f(), timeout)) if is_async(f) else f())
-    try: return job.result(timeout)
-    except TimeoutError as e: raise (e if job.done() and e.args else _late(timeout)) from None
+# %% ../nbs/00g_drivers.ipynb #49622eaf
+async def _awaited(o: Any) -> Any: return await o if isawaitable(o) else o
 
 @patch
 async def apply(self: AsyncIO, f: Callable[[], Any], timeout: float | None) -> Any:
-    with anyio.move_on_after(timeout) as scope:
-        return await (f() if is_async(f) else anyio.to_thread.run_sync(f, abandon_on_cancel=True))
+    with anyio.move_on_after(timeout):
+        try: return await _awaited(await (f() if is_async(f) else anyio.to_thread.run_sync(f, abandon_on_cancel=True)))
+        except asyncio.CancelledError as e:
+            if asyncio.current_task().cancelling(): raise # type: ignore[union-attr]
+            raise RuntimeError('it was cancelled from within') from e
     raise _late(timeout)
+
+@patch
+def apply(self: SyncIO, f: Callable[[], Any], timeout: float | None) -> Any:
+    if not is_async(f):
+        if timeout is not None and not wait([job := in_thread(f)], timeout).done: raise _late(timeout)
+        res = f() if timeout is None else job.result()
+        if not isawaitable(res): return res
+        f = partial(_awaited, res)
+    return in_thread(partial(anyio.run, AsyncIO(None).apply, f, timeout)).result()
 
 # %% ../nbs/00g_drivers.ipynb #845ff188
 @patch
