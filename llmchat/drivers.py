@@ -163,12 +163,12 @@ async def adrive(flow: Flow, io: AsyncIO, done: Callable[[Any], None]) -> AsyncI
         flow.close()
         await io.close()
 
-# %% ../nbs/00g_drivers.ipynb #2d385915
+# %% ../nbs/00g_drivers.ipynb #51ec31a7
 class Stream:
     "What comes, piece by piece; afterwards `value` is the whole"
     def __init__(self, flow: Flow, io: Any) -> None:
         self.value: Any = None # The whole, at the end; None until then, and where it failed or was left early
-        self._it: Any = self._drive(flow, io, self._done)
+        self._flow, self._it = flow, self._drive(flow, io, self._done)
 
     _drive = staticmethod(drive)
     def _done(self, value: Any) -> None: self.value = value
@@ -182,18 +182,33 @@ class Stream:
         for _ in self._it: pass
         return self.value
 
-# %% ../nbs/00g_drivers.ipynb #342ac479
+# %% ../nbs/00g_drivers.ipynb #70531570
+class _Loop:
+    "What an `async for` holds on to; when that is left, the course ends"
+    def __init__(self, stream: Any) -> None: self._stream, self._it = stream, stream._it
+    def __aiter__(self) -> Any: return self
+    def __anext__(self) -> Any: return self._it.__anext__()
+    def __del__(self) -> None: self._stream._left()
+
+async def _nothing() -> AsyncIterator[Any]:
+    for o in (): yield o
+
+# %% ../nbs/00g_drivers.ipynb #07d81e6d
 class AsyncStream(Stream):
     "What comes, piece by piece, for `async for`; afterwards `value` is the whole"
     _drive = staticmethod(adrive)
+    _held = False # Does an `async with` see to its end?
     __iter__ = None # type: ignore[assignment]
 
-    async def __aiter__(self) -> AsyncIterator[Any]:
-        async with aclosing(self._it) as items:
-            async for o in items: yield o
+    def __aiter__(self) -> AsyncIterator[Any]: return _Loop(self)
+    def _left(self) -> None:
+        self._flow.close()
+        if not self._held: self._it = _nothing() # the event loop closes what nobody holds
 
     async def close(self) -> None: await self._it.aclose()
-    async def __aenter__(self) -> 'AsyncStream': return self
+    async def __aenter__(self) -> 'AsyncStream':
+        self._held = True
+        return self
     async def __aexit__(self, *exc: Any) -> None: await self.close()
 
     async def run(self) -> Any:
@@ -201,52 +216,58 @@ class AsyncStream(Stream):
         async for _ in self._it: pass
         return self.value
 
-# %% ../nbs/00g_drivers.ipynb #40653e0b
+# %% ../nbs/00g_drivers.ipynb #75456a65
 PART = object() # Begins a part of a course
 
 class End(NamedTuple):
     "Ends a part of a course"
     value: Any
 
+# %% ../nbs/00g_drivers.ipynb #b8ffcf3e
 class _Part:
     def __init__(self, items: Any) -> None:
-        self.value, self.ended = None, False
-        self._it = self._pieces(items)
+        self.value: Any = None # The reply, at its end
+        self._items, self._it, self._ended = items, self, False
 
-    def _end(self, value: Any) -> None: self.value, self.ended = value, True
-
-    def skip(self, items: Any) -> Any:
-        "The same part with what was not read of it"
-        self._it = self._pieces(items)
-        return self
+    def _piece(self, o: Any, over: type[Exception]) -> Any:
+        "A piece of the part; after the last one, `over`"
+        if not isinstance(o, End): return o
+        self.value, self._ended = o.value, True
+        raise over
 
 class Part(_Part, Stream):
     "A reply of a loop, piece by piece; afterwards `value` is the reply"
-    def _pieces(self, items: Any) -> Iterator[Any]:
-        for o in items:
-            if isinstance(o, End): return self._end(o.value)
-            yield o
+    def __iter__(self) -> Iterator[Any]: return self
+    def __next__(self) -> Any:
+        if self._ended: raise StopIteration
+        return self._piece(next(self._items), StopIteration)
+    def close(self) -> None: pass # the loop goes on behind it
 
 class AsyncPart(_Part, AsyncStream):
     "A reply of a loop, piece by piece, for `async for`; afterwards `value` is the reply"
-    async def _pieces(self, items: Any) -> AsyncIterator[Any]:
-        async for o in items:
-            if isinstance(o, End): self._end(o.value); return
-            yield o
+    def __aiter__(self) -> AsyncIterator[Any]: return self
+    async def __anext__(self) -> Any:
+        if self._ended: raise StopAsyncIteration
+        return self._piece(await anext(self._items), StopAsyncIteration)
+    async def close(self) -> None: pass
 
-# %% ../nbs/00g_drivers.ipynb #52985e3a
+# %% ../nbs/00g_drivers.ipynb #9d8a823d
 class Parts(Stream):
     "Replies and results of a loop; each reply is a stream"
     def __iter__(self) -> Iterator[Any]:
         with closing(self._it) as items:
             for o in items:
                 yield (part := Part(items)) if o is PART else o
-                if o is PART and not part.ended: part.skip(items).run()
+                if o is PART: part.run()
 
 class AsyncParts(AsyncStream):
     "Replies and results of a loop, for `async for`; each reply is a stream"
-    async def __aiter__(self) -> AsyncIterator[Any]:
-        async with aclosing(self._it) as items:
+    def __init__(self, flow: Flow, io: Any) -> None:
+        super().__init__(flow, io)
+        self._it = self._replies(self._it)
+
+    async def _replies(self, items: Any) -> AsyncIterator[Any]:
+        async with aclosing(items):
             async for o in items:
                 yield (part := AsyncPart(items)) if o is PART else o
-                if o is PART and not part.ended: await part.skip(items).run()
+                if o is PART: await part.run()
