@@ -344,8 +344,9 @@ def run_call(call: Any, box: Toolbox, approve: Any = None, most: int = max_resul
         return _result(call, to_content(value), getattr(value, 'is_error', False) is True, most)
     except Exception as e: return _result(call, _complaint(e, tool.name), True, most)
 
-# %% ../nbs/00h_tools.ipynb #0b98fc9c
+# %% ../nbs/00h_tools.ipynb #18808b5c
 cut_off = dict(max_tokens='The reply was cut at `maxtok` tokens.', refusal='The model refused.',
+    stop_sequence='The reply was cut at a stop sequence.',
     model_context_window_exceeded="The reply was cut: the model's context is full.")
 
 def not_run(
