@@ -9,12 +9,12 @@ __all__ = ['re_name', 'max_result', 'cut_off', 'tool_name', 'schema_of', 'Tool',
            'ToolResult', 'to_json', 'to_content', 'Toolbox', 'mk_box', 'run_call', 'not_run', 'run_calls', 'mk_funcres',
            'mk_toolres', 'tool_messages', 'search_conf', 'fetch_conf']
 
-# %% ../nbs/00h_tools.ipynb #b1357d16
+# %% ../nbs/00h_tools.ipynb #93d06417
 import base64, functools, inspect, io, json, logging, re
 from collections.abc import Callable, Hashable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, is_dataclass, replace
-from typing import Annotated, Any, get_type_hints, is_typeddict
+from typing import Annotated, Any, get_type_hints
 
 from fastcore.basics import first, noop
 
@@ -50,13 +50,17 @@ def _docs(f: Any) -> tuple[str, dict[str, str]]:
     comments = {k: v for k, v in comments.items() if v and not _for_tools.match(v)}
     return first(filter(None, abouts)) or '', docs | comments
 
-# %% ../nbs/00h_tools.ipynb #aab82b02
+# %% ../nbs/00h_tools.ipynb #d7fe031f
 def tool_name(
     f: Any # A function, class, partial or callable object
 ) -> str: # For a callable object the name of its class
     "What the model calls a tool"
     if isinstance(f, functools.partial): return tool_name(f.func)
     return getattr(f, '__name__', None) or type(f).__name__
+
+def _is_dict(f: Any) -> bool:
+    "Is `f` a `TypedDict`, of whatever module?"
+    return inspect.isclass(f) and issubclass(f, dict) and hasattr(f, '__total__')
 
 def _hints(f: Any) -> dict[str, Any]:
     "Types of the parameters of whatever is called when `f` is"
@@ -77,7 +81,7 @@ def _params(f: Any, sig: inspect.Signature) -> dict[str, tuple[Any, inspect.Para
             raise TypeError(f'{tool_name(f)}: {p} takes anything, which no schema can describe. Name the parameters.')
     return {k: (hints.get(k, Any), p) for k, p in sig.parameters.items() if k not in bound}
 
-# %% ../nbs/00h_tools.ipynb #559145f5
+# %% ../nbs/00h_tools.ipynb #e04d3009
 def _default(T: Any, p: inspect.Parameter) -> dict[str, Any]:
     "The `default` of a parameter's schema, where it has one that JSON can show"
     if p.default is p.empty: return {}
@@ -88,7 +92,9 @@ def _field(T: Any, p: inspect.Parameter, doc: str | None) -> Any:
     "The type of one argument, with what is known of it"
     from typing_extensions import NotRequired
     told = any(getattr(m, 'description', None) for m in getattr(T, '__metadata__', ()))
-    T = Annotated[T, pydantic.Field(description=None if told else doc, json_schema_extra=_default(T, p))]
+    known: dict[str, Any] = {} if told else dict(description=doc)
+    if extra := _default(T, p): known['json_schema_extra'] = extra
+    T = Annotated[T, pydantic.Field(**known)]
     return T if p.default is p.empty else NotRequired[T]
 
 def _arguments(name: str, params: dict[str, tuple[Any, inspect.Parameter]], docs: dict[str, str]) -> Any:
@@ -144,13 +150,13 @@ def _described(name: str, schema: dict[str, Any]) -> dict[str, Any]:
             'that the model knows what to give.')
     return {k: v for k, v in schema.items() if k not in ('title', 'description')}
 
-# %% ../nbs/00h_tools.ipynb #7cfbf2e5
+# %% ../nbs/00h_tools.ipynb #05b819b5
 re_name = re.compile('[a-zA-Z0-9_-]{1,128}') # The API's pattern for the name of a tool
 
 @functools.lru_cache(maxsize=1024)
 def _mk_tool(f: Any) -> Tool:
     name, (about, docs) = tool_name(f), _docs(f.func if isinstance(f, functools.partial) else f)
-    if is_type := inspect.isclass(f) and (issubclass(f, pydantic.BaseModel) or is_typeddict(f)): params = {}
+    if is_type := _is_dict(f) or inspect.isclass(f) and issubclass(f, pydantic.BaseModel): params = {}
     else: params = _params(f, inspect.signature(f))
     adapter, schema = schema_of(f if is_type else _arguments(name, params, docs), name)
     if docs.get('return'): about = f"{about}\n\nReturns: {docs['return']}".strip()
@@ -193,14 +199,14 @@ def check(
             for p in e.errors()]
         raise BadCall('Wrong arguments. ' + '; '.join(probs)) from e
 
-# %% ../nbs/00h_tools.ipynb #23686c98
+# %% ../nbs/00h_tools.ipynb #8e74824b
 def bind(
     tool: Tool, # What was called
     args: Mapping[str, Any] # What the model sent: the `input` of its call
 ) -> Callable[[], Any]: # Runs the tool
     "A call of `tool` with arguments that fit; `BadCall` says what does not"
     value = deepcopy(args) if tool.adapter is None else check(tool.adapter, json.dumps(args))
-    if not isinstance(value, Mapping) or is_typeddict(tool.f): return lambda: value
+    if not isinstance(value, Mapping) or _is_dict(tool.f): return lambda: value
     pos = [value[k] for k in tool.positional if k in value]
     return functools.partial(tool.f, *pos, **{k: v for k, v in value.items() if k not in tool.positional})
 
