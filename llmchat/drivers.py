@@ -57,7 +57,7 @@ class SyncIO:
     def close(self) -> None:
         if self._stream: self._stream.close()
 
-# %% ../nbs/00g_drivers.ipynb #fd6d136e
+# %% ../nbs/00g_drivers.ipynb #9b6f0256
 class AsyncIO(SyncIO):
     "Does what is asked, with the async client of the SDK that `cli()` gives for the running event loop"
     async def call(self, path: str, kw: dict[str, Any]) -> Any: return await attrgetter(path)(self.cli())(**kw)
@@ -70,7 +70,10 @@ class AsyncIO(SyncIO):
     async def read(self) -> Any: return await anext(self._items, None)
 
     async def close(self) -> None:
-        if self._stream: await self._stream.close()
+        try:
+            if hasattr(self._items, 'aclose'): await self._items.aclose()
+        finally:
+            if self._stream: await self._stream.close()
 
 # %% ../nbs/00g_drivers.ipynb #6cbc29a1
 def is_async(f: Any) -> bool:
