@@ -7,31 +7,53 @@ Docs: https://llmchat-owner.github.io/llmchat/async.html.md"""
 # %% auto #0
 __all__ = ['PerLoop', 'new_connections', 'AsyncClient', 'AsyncChat', 'mk_funcres_async', 'mk_toolres_async']
 
-# %% ../nbs/02_async.ipynb #44619c3c
-from collections.abc import Awaitable, Callable
+# %% ../nbs/02_async.ipynb #ccc9cf6e
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import Any, TYPE_CHECKING, Unpack
 from weakref import WeakKeyDictionary
 
 from .core import _Shows, _T, _Totals
 from .drivers import AsyncIO, AsyncParts, AsyncStream
 from .requests import Settings
-from .sdk import anthropic, anyio
+from .sdk import anthropic, anyio, asyncio
 from .tools import Toolbox, run_call, tool_messages
 
 if TYPE_CHECKING: from anthropic.types import Message
 
-# %% ../nbs/02_async.ipynb #0d235278
+# %% ../nbs/02_async.ipynb #373d0353
+async def _open(cli: Any) -> AsyncIterator[None]:
+    "Once begun, closes `cli` with the event loop"
+    try: yield
+    finally: await cli.close()
+
+def _close_with_loop(cli: Any) -> Any:
+    "What to hold on to for as long as `cli` should stay open"
+    gen = _open(cli)
+    with suppress(StopIteration): gen.__anext__().send(None)
+    return gen
+
+# %% ../nbs/02_async.ipynb #f4b613b7
 class PerLoop:
     "Gives an SDK client for the running event loop: the given one for the first loop, new ones for others"
-    def __init__(self, cli: Any, again: Callable[[], Any]) -> None:
-        self.unused, self.again = [cli], again
-        self.clis: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+    def __init__(self,
+        cli: Any, # The client to begin with
+        again: Callable[[], Any], # Makes one like it
+        own: bool # Was `cli` made here? If not, it is not ours to close
+    ) -> None:
+        self.given, self.again, self.own, self.fresh = cli, again, own, True
+        self.clis: WeakKeyDictionary[Any, Any] = WeakKeyDictionary() # A client by loop, and what keeps it open
 
     def __call__(self) -> Any:
         token = anyio.lowlevel.current_token()
         loop = getattr(token, 'native_token', token)
-        if loop not in self.clis: self.clis[loop] = self.unused.pop() if self.unused else self.again()
-        return self.clis[loop]
+        if loop not in self.clis: self.clis[loop] = self._new(isinstance(loop, asyncio.AbstractEventLoop))
+        return self.clis[loop][0]
+
+    def _new(self, closes: bool) -> tuple[Any, Any]:
+        for old in [l for l in self.clis if getattr(l, 'is_closed', bool)()]: self.clis.pop(old, None)
+        cli, self.fresh = self.given if self.fresh else self.again(), False
+        return cli, _close_with_loop(cli) if closes and (self.own or cli is not self.given) else None
 
 def new_connections(
     cli: Any # An async client of the SDK
@@ -40,7 +62,7 @@ def new_connections(
     kind = type(cli._client)
     return cli.copy(http_client=kind(base_url=cli.base_url)) if kind.__name__ == 'AsyncHttpxClientWrapper' else cli
 
-# %% ../nbs/02_async.ipynb #4b3ecf8d
+# %% ../nbs/02_async.ipynb #d2a21168
 class AsyncClient(_Totals['Awaitable[Message]', AsyncStream, Awaitable[int], Awaitable[list[Any]]]):
     "`Client`, awaited"
     _async, _parallel, _stream, _parts = True, True, AsyncStream, AsyncParts
@@ -51,7 +73,7 @@ class AsyncClient(_Totals['Awaitable[Message]', AsyncStream, Awaitable[int], Awa
         if aiohttp: kw['http_client'] = anthropic.DefaultAioHttpClient()
         super().__init__(model, cli, log, cache, api_key, base_url, timeout, max_retries, **kw)
         if aiohttp: self._mk_cli.keywords.pop('http_client')
-        self._clis = PerLoop(self.cli, self._mk_cli if self.own else lambda: new_connections(self.cli))
+        self._clis = PerLoop(self.cli, self._mk_cli if self.own else lambda: new_connections(self.cli), self.own)
 
     def _wire(self) -> AsyncIO: return AsyncIO(self._clis)
 

@@ -232,18 +232,20 @@ def _count(self: BaseClient, req: dict[str, Any]) -> Flow:
     except BaseException as e: redact_error(e, secrets(self.cli)); raise
     return r.input_tokens
 
-# %% ../nbs/00_core.ipynb #3a63bd07
+# %% ../nbs/00_core.ipynb #27edb44c
 @patch
 def _exchanges(self: BaseClient, box: Toolbox, settings: dict[str, Any], opts: dict[str, Any], run: dict[str, Any],
     before: Callable[[], Any] = noop) -> Callable[..., Flow]:
     "The course of an exchange: given a dialog, more settings and `keep`, returns the reply and its messages"
     def exchange(msgs: list[dict[str, Any]], more: dict[str, Any], keep: Any) -> Flow:
         before()
-        r = yield from self._call(msgs, settings | more | dict(tools=box), **opts)
+        own = 'tools' in more # Is the tool only a form for the answer?
+        tools = mk_box(more['tools']) if own else box
+        r = yield from self._call(msgs, settings | more | dict(tools=tools), **opts)
         reply = mk_msg(r)
         calls = find_blocks(reply, 'tool_use')
         off = r.stop_reason in cut_off or (settings | more).get('tool_choice') is False
-        if calls and not off: results = yield from run_calls(calls, box, keep=keep or noop, **run)
+        if calls and not off: results = yield from run_calls(calls, tools, keep=keep or noop, **({} if own else run))
         else: results = [not_run(c, r.stop_reason) for c in calls]
         return r, [m for m in (reply, dict(role='user', content=results)) if m['content']]
     return exchange
@@ -262,7 +264,7 @@ def _object(self: BaseClient, exchange: Callable[..., Flow], msgs: list[dict[str
 
 def _first(flow: Flow) -> Flow: return (yield from flow)[0]
 
-# %% ../nbs/00_core.ipynb #ecf1af23
+# %% ../nbs/00_core.ipynb #2eef40b2
 class _Values(_Calls[_Reply, _StreamT, _Count, _List]):
     def structured(self,
         msgs: Any, # A prompt or a dialog, as for a call
@@ -284,7 +286,7 @@ class _Values(_Calls[_Reply, _StreamT, _Count, _List]):
     ) -> Any: # An object of type `T`
         "Ask for one object of a type; `ReplyError` if the reply does not fit"
         answer = Answer(T)
-        exchange = self._exchanges(Toolbox(answer.tool), dict(cache=self.cache) | kw, {}, {})
+        exchange = self._exchanges(mk_box(kw.get('tools')), dict(cache=self.cache) | kw, {}, {})
         return self._go(_first(self._object(exchange, mk_msgs(msgs), answer, retries)))
 
 # %% ../nbs/00_core.ipynb #88d562a1
@@ -497,7 +499,7 @@ class _Talks(BaseChat[_Reply, _StreamT, _Count, _List]):
         course = loop_course(turn, self, self._checked(pr, kwargs), max_steps, cont_func, final_prompt, stream)
         return self.c._go(course, self.c._parts if stream else self.c._stream)
 
-# %% ../nbs/00_core.ipynb #85198cd9
+# %% ../nbs/00_core.ipynb #b0898d8a
 class _Answers(_Talks[_Reply, _StreamT, _Count, _List]):
     @delegates(_Values.structured)
     def structured(self, pr: Any, tools: Any, ns: Any = None, retries: int = 0, **kwargs: Any) -> _List:
@@ -510,7 +512,7 @@ class _Answers(_Talks[_Reply, _StreamT, _Count, _List]):
     def parse(self, pr: Any, T: Any, retries: int = 0, **kwargs: Any) -> Any:
         "As for a client, as a turn of this chat"
         msg, answer = self._checked(pr, kwargs), Answer(T)
-        exchange = self._exchange(kwargs, box=Toolbox(answer.tool))
+        exchange = self._exchange(kwargs)
         return self.c._go(self._turn(msg, lambda msgs: self.c._object(exchange, msgs, answer, retries)))
 
     @property

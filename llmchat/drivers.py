@@ -8,13 +8,13 @@ Docs: https://llmchat-owner.github.io/llmchat/drivers.html.md"""
 __all__ = ['Flow', 'PART', 'Ask', 'ask', 'SyncIO', 'AsyncIO', 'is_async', 'in_thread', 'drive', 'adrive', 'Stream', 'AsyncStream',
            'End', 'Part', 'AsyncPart', 'Parts', 'AsyncParts']
 
-# %% ../nbs/00g_drivers.ipynb #75b0ed30
+# %% ../nbs/00g_drivers.ipynb #ae20efda
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from concurrent.futures import Future, wait
 from contextlib import aclosing, closing
 from contextvars import copy_context
 from functools import partial
-from inspect import iscoroutinefunction
+from inspect import isawaitable, isclass, iscoroutinefunction
 from operator import attrgetter
 from threading import Thread
 from typing import Any, NamedTuple
@@ -57,7 +57,7 @@ class SyncIO:
     def close(self) -> None:
         if self._stream: self._stream.close()
 
-# %% ../nbs/00g_drivers.ipynb #fd6d136e
+# %% ../nbs/00g_drivers.ipynb #9b6f0256
 class AsyncIO(SyncIO):
     "Does what is asked, with the async client of the SDK that `cli()` gives for the running event loop"
     async def call(self, path: str, kw: dict[str, Any]) -> Any: return await attrgetter(path)(self.cli())(**kw)
@@ -70,13 +70,16 @@ class AsyncIO(SyncIO):
     async def read(self) -> Any: return await anext(self._items, None)
 
     async def close(self) -> None:
-        if self._stream: await self._stream.close()
+        try:
+            if hasattr(self._items, 'aclose'): await self._items.aclose()
+        finally:
+            if self._stream: await self._stream.close()
 
-# %% ../nbs/00g_drivers.ipynb #f17af5ca
+# %% ../nbs/00g_drivers.ipynb #6cbc29a1
 def is_async(f: Any) -> bool:
     "Does calling `f` give something to await?"
     while isinstance(f, partial): f = f.func
-    return iscoroutinefunction(f) or iscoroutinefunction(getattr(f, '__call__', None))
+    return iscoroutinefunction(f) or not isclass(f) and iscoroutinefunction(getattr(f, '__call__', None))
 
 def in_thread(f: Callable[[], Any]) -> Future[Any]:
     "Call `f` in a thread of its own, with the context variables of here"
@@ -90,19 +93,26 @@ def in_thread(f: Callable[[], Any]) -> Future[Any]:
 
 def _late(timeout: float) -> TimeoutError: return TimeoutError(f'no result within {timeout:g} seconds')
 
-# %% ../nbs/00g_drivers.ipynb #e6677a96
-@patch
-def apply(self: SyncIO, f: Callable[[], Any], timeout: float | None) -> Any:
-    if timeout is None and not is_async(f): return f()
-    job = in_thread(lambda: asyncio.run(asyncio.wait_for(f(), timeout)) if is_async(f) else f())
-    try: return job.result(timeout)
-    except TimeoutError as e: raise (e if job.done() and e.args else _late(timeout)) from None
+# %% ../nbs/00g_drivers.ipynb #49622eaf
+async def _awaited(o: Any) -> Any: return await o if isawaitable(o) else o
 
 @patch
 async def apply(self: AsyncIO, f: Callable[[], Any], timeout: float | None) -> Any:
-    with anyio.move_on_after(timeout) as scope:
-        return await (f() if is_async(f) else anyio.to_thread.run_sync(f, abandon_on_cancel=True))
+    with anyio.move_on_after(timeout):
+        try: return await _awaited(await (f() if is_async(f) else anyio.to_thread.run_sync(f, abandon_on_cancel=True)))
+        except asyncio.CancelledError as e:
+            if asyncio.current_task().cancelling(): raise # type: ignore[union-attr]
+            raise RuntimeError('it was cancelled from within') from e
     raise _late(timeout)
+
+@patch
+def apply(self: SyncIO, f: Callable[[], Any], timeout: float | None) -> Any:
+    if not is_async(f):
+        if timeout is not None and not wait([job := in_thread(f)], timeout).done: raise _late(timeout)
+        res = f() if timeout is None else job.result()
+        if not isawaitable(res): return res
+        f = partial(_awaited, res)
+    return in_thread(partial(anyio.run, AsyncIO(None).apply, f, timeout)).result()
 
 # %% ../nbs/00g_drivers.ipynb #845ff188
 @patch
@@ -156,12 +166,12 @@ async def adrive(flow: Flow, io: AsyncIO, done: Callable[[Any], None]) -> AsyncI
         flow.close()
         await io.close()
 
-# %% ../nbs/00g_drivers.ipynb #2d385915
+# %% ../nbs/00g_drivers.ipynb #51ec31a7
 class Stream:
     "What comes, piece by piece; afterwards `value` is the whole"
     def __init__(self, flow: Flow, io: Any) -> None:
         self.value: Any = None # The whole, at the end; None until then, and where it failed or was left early
-        self._it: Any = self._drive(flow, io, self._done)
+        self._flow, self._it = flow, self._drive(flow, io, self._done)
 
     _drive = staticmethod(drive)
     def _done(self, value: Any) -> None: self.value = value
@@ -175,18 +185,33 @@ class Stream:
         for _ in self._it: pass
         return self.value
 
-# %% ../nbs/00g_drivers.ipynb #342ac479
+# %% ../nbs/00g_drivers.ipynb #70531570
+class _Loop:
+    "What an `async for` holds on to; when that is left, the course ends"
+    def __init__(self, stream: Any) -> None: self._stream, self._it = stream, stream._it
+    def __aiter__(self) -> Any: return self
+    def __anext__(self) -> Any: return self._it.__anext__()
+    def __del__(self) -> None: self._stream._left()
+
+async def _nothing() -> AsyncIterator[Any]:
+    for o in (): yield o
+
+# %% ../nbs/00g_drivers.ipynb #07d81e6d
 class AsyncStream(Stream):
     "What comes, piece by piece, for `async for`; afterwards `value` is the whole"
     _drive = staticmethod(adrive)
+    _held = False # Does an `async with` see to its end?
     __iter__ = None # type: ignore[assignment]
 
-    async def __aiter__(self) -> AsyncIterator[Any]:
-        async with aclosing(self._it) as items:
-            async for o in items: yield o
+    def __aiter__(self) -> AsyncIterator[Any]: return _Loop(self)
+    def _left(self) -> None:
+        self._flow.close()
+        if not self._held: self._it = _nothing() # the event loop closes what nobody holds
 
     async def close(self) -> None: await self._it.aclose()
-    async def __aenter__(self) -> 'AsyncStream': return self
+    async def __aenter__(self) -> 'AsyncStream':
+        self._held = True
+        return self
     async def __aexit__(self, *exc: Any) -> None: await self.close()
 
     async def run(self) -> Any:
@@ -194,52 +219,58 @@ class AsyncStream(Stream):
         async for _ in self._it: pass
         return self.value
 
-# %% ../nbs/00g_drivers.ipynb #40653e0b
+# %% ../nbs/00g_drivers.ipynb #75456a65
 PART = object() # Begins a part of a course
 
 class End(NamedTuple):
     "Ends a part of a course"
     value: Any
 
+# %% ../nbs/00g_drivers.ipynb #b8ffcf3e
 class _Part:
     def __init__(self, items: Any) -> None:
-        self.value, self.ended = None, False
-        self._it = self._pieces(items)
+        self.value: Any = None # The reply, at its end
+        self._items, self._it, self._ended = items, self, False
 
-    def _end(self, value: Any) -> None: self.value, self.ended = value, True
-
-    def skip(self, items: Any) -> Any:
-        "The same part with what was not read of it"
-        self._it = self._pieces(items)
-        return self
+    def _piece(self, o: Any, over: type[Exception]) -> Any:
+        "A piece of the part; after the last one, `over`"
+        if not isinstance(o, End): return o
+        self.value, self._ended = o.value, True
+        raise over
 
 class Part(_Part, Stream):
     "A reply of a loop, piece by piece; afterwards `value` is the reply"
-    def _pieces(self, items: Any) -> Iterator[Any]:
-        for o in items:
-            if isinstance(o, End): return self._end(o.value)
-            yield o
+    def __iter__(self) -> Iterator[Any]: return self
+    def __next__(self) -> Any:
+        if self._ended: raise StopIteration
+        return self._piece(next(self._items), StopIteration)
+    def close(self) -> None: pass # the loop goes on behind it
 
 class AsyncPart(_Part, AsyncStream):
     "A reply of a loop, piece by piece, for `async for`; afterwards `value` is the reply"
-    async def _pieces(self, items: Any) -> AsyncIterator[Any]:
-        async for o in items:
-            if isinstance(o, End): self._end(o.value); return
-            yield o
+    def __aiter__(self) -> AsyncIterator[Any]: return self
+    async def __anext__(self) -> Any:
+        if self._ended: raise StopAsyncIteration
+        return self._piece(await anext(self._items), StopAsyncIteration)
+    async def close(self) -> None: pass
 
-# %% ../nbs/00g_drivers.ipynb #52985e3a
+# %% ../nbs/00g_drivers.ipynb #9d8a823d
 class Parts(Stream):
     "Replies and results of a loop; each reply is a stream"
     def __iter__(self) -> Iterator[Any]:
         with closing(self._it) as items:
             for o in items:
                 yield (part := Part(items)) if o is PART else o
-                if o is PART and not part.ended: part.skip(items).run()
+                if o is PART: part.run()
 
 class AsyncParts(AsyncStream):
     "Replies and results of a loop, for `async for`; each reply is a stream"
-    async def __aiter__(self) -> AsyncIterator[Any]:
-        async with aclosing(self._it) as items:
+    def __init__(self, flow: Flow, io: Any) -> None:
+        super().__init__(flow, io)
+        self._it = self._replies(self._it)
+
+    async def _replies(self, items: Any) -> AsyncIterator[Any]:
+        async with aclosing(items):
             async for o in items:
                 yield (part := AsyncPart(items)) if o is PART else o
-                if o is PART and not part.ended: await part.skip(items).run()
+                if o is PART: await part.run()

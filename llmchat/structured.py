@@ -59,7 +59,7 @@ def called(exchange: Callable[..., Flow], msgs: list[dict[str, Any]], choice: An
     problem = ' '.join(wrong) if wrong else None if ids else 'The model made no call.'
     return [values[i] for i in ids if i in values], problem, r, more
 
-# %% ../nbs/01a_structured.ipynb #23731728
+# %% ../nbs/01a_structured.ipynb #77af5d64
 def _parts(o: Any) -> Iterator[dict[str, Any]]:
     "All schemas within a schema"
     if isinstance(o, dict): yield o
@@ -68,16 +68,17 @@ def _parts(o: Any) -> Iterator[dict[str, Any]]:
 def is_closed(
     schema: dict[str, Any] # A JSON schema
 ) -> bool: # False also for a schema that contains itself
-    "Are all objects in a schema fully described?"
+    "Does a schema describe fully all that it allows, by means that the API takes?"
     defs = schema.get('$defs', {})
     refs = lambda s: {p['$ref'].rpartition('/')[2] for p in _parts(s) if '$ref' in p}
     seen = {name: refs(d) for name, d in defs.items()}
     for _ in defs: seen = {name: rs.union(*(seen.get(r, set()) for r in rs)) for name, rs in seen.items()}
-    objects = [p for p in _parts(schema) if p.get('type') == 'object']
     if any(name in rs for name, rs in seen.items()): return False
+    if any(not p or 'prefixItems' in p for p in _parts(schema)): return False
+    objects = [p for p in _parts(schema) if p.get('type') == 'object']
     return all('properties' in p and not p.get('additionalProperties') for p in objects)
 
-# %% ../nbs/01a_structured.ipynb #b19bdbb6
+# %% ../nbs/01a_structured.ipynb #23bbc909
 class Answer:
     "How to ask for an object of type `T`, and how to read it"
     def __init__(self, T: Any) -> None:
@@ -96,15 +97,16 @@ class Answer:
     def settings(self) -> dict[str, Any]:
         "What asks for it natively"
         schema = anthropic.transform_schema(self.schema)
-        return dict(output_config=dict(format=dict(type='json_schema', schema=schema)))
+        return dict(output_config=dict(format=dict(type='json_schema', schema=schema)), tool_choice=False)
 
-# %% ../nbs/01a_structured.ipynb #f8276186
+# %% ../nbs/01a_structured.ipynb #3b08155e
 def parsed(exchange: Callable[..., Flow], msgs: list[dict[str, Any]], answer: Answer, info: Any,
     said: list[dict[str, Any]]) -> Flow:
     "An attempt at one object"
     if can(info, 'structured_outputs') is False or not is_closed(answer.schema):
-        values, problem, r, more = yield from called(exchange, msgs, answer.tool.name, said)
+        def with_tool(msgs: Any, more: Any, keep: Any) -> Flow: return exchange(msgs, more | dict(tools=answer.tool), keep)
+        values, problem, r, more = yield from called(with_tool, msgs, answer.tool.name, said)
         return (answer.read(values[0]) if values else None), problem, r, more
     r, more = yield from exchange(msgs + said, answer.settings, None)
-    try: return answer.read(check(answer.tool.adapter, contents(r))), None, r, more
+    try: return answer.read(check(answer.tool.adapter, contents(find_blocks(r)))), None, r, more
     except BadCall as e: return None, str(e), r, more

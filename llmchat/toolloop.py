@@ -7,15 +7,16 @@ Docs: https://llmchat-owner.github.io/llmchat/toolloop.html.md"""
 # %% auto #0
 __all__ = ['final_prompt', 'loop_course']
 
-# %% ../nbs/01_toolloop.ipynb #786639a6
+# %% ../nbs/01_toolloop.ipynb #651e4bc5
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from .drivers import End, Flow, PART
+from .drivers import End, Flow, PART, ask
 from .messages import mk_msg
 from .tools import cut_off
 
-# %% ../nbs/01_toolloop.ipynb #479ed498
+# %% ../nbs/01_toolloop.ipynb #fb581510
 final_prompt = 'No more tools can be used now. Say what you have found, and what is still to be done, if anything.'
 
 def _goes_on(r: Any, results: list[Any]) -> bool:
@@ -35,13 +36,13 @@ def loop_course(
     done: list[Any] = []
     for step in range(1, max_steps + 1):
         off = dict(tool_choice=False) if step == max_steps else {}
-        if off and step > 1: msg = mk_msg(final_prompt)
+        if off and step > 1 and r.stop_reason != 'pause_turn': msg = mk_msg(final_prompt)
         if stream: yield PART
         r = yield from turn(msg, **off)
         results = [m for m in chat.last if m['role'] == 'user']
         done += [r, *results]
         yield End(r) if stream else r
         yield from results
-        if not _goes_on(r, results) or not cont_func(*chat.h[-3:]): break
+        if not _goes_on(r, results) or not (yield ask('apply', partial(cont_func, *chat.h[-3:]), None)): break
         msg = None
     return done

@@ -9,13 +9,14 @@ __all__ = ['re_name', 'max_result', 'cut_off', 'tool_name', 'schema_of', 'Tool',
            'ToolResult', 'to_json', 'to_content', 'Toolbox', 'mk_box', 'run_call', 'not_run', 'run_calls', 'mk_funcres',
            'mk_toolres', 'tool_messages', 'search_conf', 'fetch_conf']
 
-# %% ../nbs/00h_tools.ipynb #3e866d02
-import functools, inspect, io, json, logging, re
+# %% ../nbs/00h_tools.ipynb #93d06417
+import base64, functools, inspect, io, json, logging, re
 from collections.abc import Callable, Hashable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, is_dataclass, replace
-from typing import Annotated, Any, get_type_hints, is_typeddict
+from typing import Annotated, Any, get_type_hints
 
-from fastcore.basics import noop
+from fastcore.basics import first, noop
 
 from .drivers import Flow, Stream, SyncIO, ask
 from .messages import media_type, mk_block, mk_msg
@@ -26,20 +27,30 @@ from .sdk import anthropic, pydantic
 log = logging.getLogger('llmchat')
 log.addHandler(logging.NullHandler())
 
-# %% ../nbs/00h_tools.ipynb #a79f11f5
+# %% ../nbs/00h_tools.ipynb #3b4dc6b6
+_for_tools = re.compile('type:|noqa|pragma|pyright|pylint|fmt:') # Comments that no person reads
+
+def _docstrings(f: Any) -> list[str]:
+    "The docstrings that were written for `f`"
+    if inspect.isroutine(f): return [inspect.getdoc(f) or '']
+    cls, does = (f, '__init__') if inspect.isclass(f) else (type(f), '__call__')
+    found = [vars(cls).get('__doc__'), getattr(vars(cls).get(does), '__doc__', None)]
+    return [inspect.cleandoc(s) for s in found if s and not s.startswith(f'{cls.__name__}(')]
+
 def _docs(f: Any) -> tuple[str, dict[str, str]]:
     "What a function or class is for, and what its parameters and its result (`return`) are"
     from docstring_parser import parse
     from fastcore.docments import docments
-    doc = parse(inspect.getdoc(f) or '')
-    docs = {p.arg_name: p.description for p in doc.params if p.description}
-    if doc.returns and doc.returns.description: docs['return'] = doc.returns.description
+    parsed = list(map(parse, _docstrings(f)))
+    docs = {p.arg_name: p.description for doc in parsed for p in doc.params if p.description}
+    docs |= {'return': doc.returns.description for doc in parsed if doc.returns and doc.returns.description}
     try: comments = docments(f)
     except (OSError, TypeError, SyntaxError, IndexError, KeyError): comments = {}
-    about = '\n\n'.join(filter(None, (doc.short_description, doc.long_description)))
-    return about, docs | {k: v for k, v in comments.items() if v}
+    abouts = ['\n\n'.join(filter(None, (doc.short_description, doc.long_description))) for doc in parsed]
+    comments = {k: v for k, v in comments.items() if v and not _for_tools.match(v)}
+    return first(filter(None, abouts)) or '', docs | comments
 
-# %% ../nbs/00h_tools.ipynb #b60864d8
+# %% ../nbs/00h_tools.ipynb #d7fe031f
 def tool_name(
     f: Any # A function, class, partial or callable object
 ) -> str: # For a callable object the name of its class
@@ -47,29 +58,30 @@ def tool_name(
     if isinstance(f, functools.partial): return tool_name(f.func)
     return getattr(f, '__name__', None) or type(f).__name__
 
+def _is_dict(f: Any) -> bool:
+    "Is `f` a `TypedDict`, of whatever module?"
+    return inspect.isclass(f) and issubclass(f, dict) and hasattr(f, '__total__')
+
 def _hints(f: Any) -> dict[str, Any]:
     "Types of the parameters of whatever is called when `f` is"
     if isinstance(f, functools.partial): return _hints(f.func)
-    if inspect.isclass(f) and not is_dataclass(f): f = f.__init__
+    if inspect.isclass(f) and not is_dataclass(f): f = f.__new__ if f.__init__ is object.__init__ else f.__init__
     elif not inspect.isclass(f) and not inspect.isroutine(f): f = type(f).__call__
     try: return get_type_hints(f, include_extras=True)
     except NameError as e:
         raise TypeError(f'{tool_name(f)}: its type {e.name!r} is not known where it is defined') from e
 
-# %% ../nbs/00h_tools.ipynb #f2715d60
+# %% ../nbs/00h_tools.ipynb #9d73a4fd
 def _params(f: Any, sig: inspect.Signature) -> dict[str, tuple[Any, inspect.Parameter]]:
-    "Type and parameter by name, without what a partial has bound; `TypeError` for one that cannot be described"
+    "Type and parameter by name, without what a partial has bound; `TypeError` for one that takes anything"
     bound = f.keywords if isinstance(f, functools.partial) else {}
     hints = _hints(f)
     for p in sig.parameters.values():
         if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
             raise TypeError(f'{tool_name(f)}: {p} takes anything, which no schema can describe. Name the parameters.')
-        if p.name not in bound and hints.get(p.name, Any) in (Any, object):
-            raise TypeError(f'{tool_name(f)}: the parameter {p.name!r} has no type. Annotate it, so that the model '
-                'knows what to give.')
-    return {k: (hints[k], p) for k, p in sig.parameters.items() if k not in bound}
+    return {k: (hints.get(k, Any), p) for k, p in sig.parameters.items() if k not in bound}
 
-# %% ../nbs/00h_tools.ipynb #559145f5
+# %% ../nbs/00h_tools.ipynb #e04d3009
 def _default(T: Any, p: inspect.Parameter) -> dict[str, Any]:
     "The `default` of a parameter's schema, where it has one that JSON can show"
     if p.default is p.empty: return {}
@@ -80,7 +92,9 @@ def _field(T: Any, p: inspect.Parameter, doc: str | None) -> Any:
     "The type of one argument, with what is known of it"
     from typing_extensions import NotRequired
     told = any(getattr(m, 'description', None) for m in getattr(T, '__metadata__', ()))
-    T = Annotated[T, pydantic.Field(description=None if told else doc, json_schema_extra=_default(T, p))]
+    known: dict[str, Any] = {} if told else dict(description=doc)
+    if extra := _default(T, p): known['json_schema_extra'] = extra
+    T = Annotated[T, pydantic.Field(**known)]
     return T if p.default is p.empty else NotRequired[T]
 
 def _arguments(name: str, params: dict[str, tuple[Any, inspect.Parameter]], docs: dict[str, str]) -> Any:
@@ -90,7 +104,7 @@ def _arguments(name: str, params: dict[str, tuple[Any, inspect.Parameter]], docs
     T.__pydantic_config__ = pydantic.ConfigDict(extra='forbid')
     return T
 
-# %% ../nbs/00h_tools.ipynb #1fcca69c
+# %% ../nbs/00h_tools.ipynb #81ed5986
 @functools.cache
 def _plain() -> Any:
     "Pydantic's schema generator, without a title for every field"
@@ -106,9 +120,11 @@ def schema_of(
     "How to check a value of a type, and what to tell the model; `TypeError` for a type without a schema"
     try:
         adapter = pydantic.TypeAdapter(T)
-        return adapter, adapter.json_schema(schema_generator=_plain())
+        schema = adapter.json_schema(schema_generator=_plain())
     except pydantic.errors.PydanticUserError as e:
         raise TypeError(f'{name}: there is no JSON schema for one of its types. {str(e).splitlines()[0]}') from e
+    ref = schema.pop('$ref', '').rpartition('/')[2]
+    return adapter, schema | schema['$defs'][ref] if ref else schema
 
 # %% ../nbs/00h_tools.ipynb #123c4082
 @dataclass(frozen=True)
@@ -124,19 +140,28 @@ class Tool:
     @property
     def name(self) -> str: return self.schema.get('name', '')
 
-# %% ../nbs/00h_tools.ipynb #5cb13f41
+# %% ../nbs/00h_tools.ipynb #0a363b7d
+def _described(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    "The schema of a tool's arguments without titles; `TypeError` for one that says nothing of them"
+    if schema.get('type') != 'object': raise TypeError(f'{name} has no named arguments, and a tool has nothing else.')
+    vague = first(k for k, p in schema.get('properties', {}).items() if not p.keys() - {'description', 'default'})
+    if vague:
+        raise TypeError(f'{name}: the parameter {vague!r} has no type, or one that takes anything. Annotate it, so '
+            'that the model knows what to give.')
+    return {k: v for k, v in schema.items() if k not in ('title', 'description')}
+
+# %% ../nbs/00h_tools.ipynb #05b819b5
 re_name = re.compile('[a-zA-Z0-9_-]{1,128}') # The API's pattern for the name of a tool
 
 @functools.lru_cache(maxsize=1024)
 def _mk_tool(f: Any) -> Tool:
     name, (about, docs) = tool_name(f), _docs(f.func if isinstance(f, functools.partial) else f)
-    if is_type := inspect.isclass(f) and (issubclass(f, pydantic.BaseModel) or is_typeddict(f)): params = {}
+    if is_type := _is_dict(f) or inspect.isclass(f) and issubclass(f, pydantic.BaseModel): params = {}
     else: params = _params(f, inspect.signature(f))
     adapter, schema = schema_of(f if is_type else _arguments(name, params, docs), name)
     if docs.get('return'): about = f"{about}\n\nReturns: {docs['return']}".strip()
-    schema = {k: v for k, v in schema.items() if k not in ('title', 'description')}
     pos = tuple(k for k, (_, p) in params.items() if p.kind is p.POSITIONAL_ONLY)
-    return Tool(f, dict(name=name, description=about or name, input_schema=schema), adapter, pos)
+    return Tool(f, dict(name=name, description=about or name, input_schema=_described(name, schema)), adapter, pos)
 
 # %% ../nbs/00h_tools.ipynb #891a88e4
 def mk_tool(
@@ -174,18 +199,18 @@ def check(
             for p in e.errors()]
         raise BadCall('Wrong arguments. ' + '; '.join(probs)) from e
 
-# %% ../nbs/00h_tools.ipynb #7ee4ad14
+# %% ../nbs/00h_tools.ipynb #8e74824b
 def bind(
     tool: Tool, # What was called
     args: Mapping[str, Any] # What the model sent: the `input` of its call
 ) -> Callable[[], Any]: # Runs the tool
     "A call of `tool` with arguments that fit; `BadCall` says what does not"
-    value = args if tool.adapter is None else check(tool.adapter, json.dumps(args))
-    if not isinstance(value, Mapping) or is_typeddict(tool.f): return lambda: value
+    value = deepcopy(args) if tool.adapter is None else check(tool.adapter, json.dumps(args))
+    if not isinstance(value, Mapping) or _is_dict(tool.f): return lambda: value
     pos = [value[k] for k in tool.positional if k in value]
     return functools.partial(tool.f, *pos, **{k: v for k, v in value.items() if k not in tool.positional})
 
-# %% ../nbs/00h_tools.ipynb #02f30d2e
+# %% ../nbs/00h_tools.ipynb #864af442
 @dataclass
 class ToolResult:
     "A result of a stated type"
@@ -200,31 +225,39 @@ def to_json(
     import pydantic_core
     return pydantic_core.to_json(o, fallback=str, inf_nan_mode='strings').decode()
 
-def _is_data(o: Any) -> bool:
-    "Does `o` have a JSON form of its own?"
+def _data(o: Any) -> str:
+    "`o` as JSON where it has such a form, else as its `str`"
     import pydantic_core
-    try: pydantic_core.to_json(o, inf_nan_mode='strings')
-    except (pydantic_core.PydanticSerializationError, ValueError): return isinstance(o, (list, tuple, dict, set))
-    return True
+    try: return pydantic_core.to_json(o, inf_nan_mode='strings').decode()
+    except ValueError: pass
+    try: return to_json(o) if isinstance(o, (list, tuple, dict, set)) else str(o)
+    except ValueError: return str(o)
 
-# %% ../nbs/00h_tools.ipynb #f052959b
-_block_kinds = {'text', 'image', 'document', 'search_result', 'tool_reference'}
+# %% ../nbs/00h_tools.ipynb #5e9ae794
+_block_parts = dict(text=dict(text=str), image=dict(source=dict), document=dict(source=dict),
+    search_result=dict(source=str, title=str, content=list), tool_reference=dict(tool_name=str),
+    browser_state=dict(tabs=list))
+
+def _is_block(o: Any) -> bool:
+    "Is `o`, a dict or an object, a block that a result may hold?"
+    if not isinstance(o, dict): return hasattr(o, 'to_dict') and str(getattr(o, 'type', '')) in _block_parts
+    parts = _block_parts.get(str(o.get('type')))
+    return parts is not None and all(isinstance(o.get(k), T) for k, T in parts.items())
 
 def _block(o: Any) -> dict[str, Any] | None:
     "The block for something that is a block or picture already; None for data"
-    if isinstance(o, dict): return o if o.get('type') in _block_kinds else None
     if hasattr(o, 'savefig'):
         o.savefig(buf := io.BytesIO(), format='png')
         return mk_block(buf.getvalue())
     if isinstance(o, bytes): return mk_block(o) if media_type(o) else None
-    return mk_block(o) if hasattr(o, 'save') and hasattr(o, 'mode') or getattr(o, 'type', 0) in _block_kinds else None
+    return mk_block(o) if _is_block(o) or hasattr(o, 'save') and hasattr(o, 'mode') else None
 
-# %% ../nbs/00h_tools.ipynb #1b579e36
+# %% ../nbs/00h_tools.ipynb #a2336270
 def _typed(r: ToolResult) -> str | list[dict[str, Any]]:
     "The content of a result of a stated type"
     if r.result_type == 'json': return to_json(r.data)
     if r.result_type == 'text' or not isinstance(r.data, str): return to_content(r.data)
-    return [dict(type='image', source=dict(type='base64', media_type=r.result_type, data=r.data))]
+    return [mk_block(base64.b64decode(r.data), f'The {r.result_type}')]
 
 def to_content(
     o: Any # What a tool returned
@@ -234,11 +267,11 @@ def to_content(
     if isinstance(o, ToolResult): return _typed(o)
     if isinstance(o, bytes) and not media_type(o): return o.decode(errors='replace')
     items = o if isinstance(o, (list, tuple)) else [o]
-    blocks = [mk_block(x) if isinstance(x, str) and x.strip() else _block(x) for x in items]
-    if None not in blocks and not all(isinstance(x, str) for x in items): return blocks
-    return to_json(o) if _is_data(o) else str(o)
+    blocks = [dict(type='text', text=x) if isinstance(x, str) else _block(x) for x in items]
+    if None in blocks or all(isinstance(x, str) for x in items): return _data(o)
+    return [b for b in blocks if b['type'] != 'text' or b['text'].strip()] or ''
 
-# %% ../nbs/00h_tools.ipynb #319618ed
+# %% ../nbs/00h_tools.ipynb #b6420e76
 class Toolbox:
     "The tools of a call: what the model is told, and what may run; `ValueError` for two of one name"
     def __init__(self,
@@ -258,7 +291,7 @@ class Toolbox:
         "The tool of that name; `BadCall` says which there are"
         f = self.ns.get(name)
         if not isinstance(f, Tool) and not callable(f):
-            raise BadCall(f'There is no tool {name!r} here to run. There is: {", ".join(t.name for t in self.tools)}.')
+            raise BadCall(f'There is no tool {name!r} here to run. There is: {", ".join(self.ns) or "none"}.')
         try: return mk_tool(f)
         except (TypeError, ValueError): return Tool(f, dict(name=name))
 
@@ -266,24 +299,37 @@ def mk_box(tools: Any, ns: Any = None) -> Toolbox:
     "A toolbox of tools, which may be one already"
     return tools if isinstance(tools, Toolbox) else Toolbox(tools, ns)
 
-# %% ../nbs/00h_tools.ipynb #9c7bb78b
+# %% ../nbs/00h_tools.ipynb #ad2828c9
 def _complaint(e: Exception, name: str) -> str | list[dict[str, Any]]:
     "What the model is told of an error"
-    if isinstance(e, BadCall): return str(e)
     log.info('The tool %s failed', name, exc_info=e)
-    if isinstance(e, anthropic.lib.tools.ToolError): return e.content
+    if isinstance(e, anthropic.lib.tools.ToolError): return to_content(e.content)
     return f'{type(e).__name__}: {e}'
 
-def _cut(content: Any, most: int) -> Any:
-    "The content with at most `most` characters of text, and a note if there were more"
-    if isinstance(content, list):
-        return [{**b, 'text': _cut(b['text'], most)} if b['type'] == 'text' else b for b in content]
-    if len(content) <= most: return content
-    return f'{content[:most]}\n[cut: these are the first {most:,} of {len(content):,} characters]'
-
-# %% ../nbs/00h_tools.ipynb #224eced4
+# %% ../nbs/00h_tools.ipynb #913e57f8
 max_result = 100_000 # Characters of a result that the model is sent
 
+def _cut(text: str, most: int) -> str:
+    "The first `most` characters, and a note if there are more"
+    text = text.encode(errors='backslashreplace').decode()
+    if len(text) <= most: return text
+    return f'{text[:most]}\n[cut: these are the first {most:,} of {len(text):,} characters]'
+
+def _cut_blocks(blocks: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
+    "The blocks with the first `most` characters of their text"
+    res = []
+    for b in blocks:
+        if b['type'] == 'text': b, most = {**b, 'text': _cut(b['text'], most)}, max(0, most - len(b['text']))
+        res.append(b)
+    return res
+
+def _result(call: dict[str, Any], content: Any, failed: bool = False, most: int = max_result) -> dict[str, Any]:
+    "The `tool_result` block for a call"
+    content = _cut(content, most) if isinstance(content, str) else _cut_blocks(content, most)
+    res = dict(type='tool_result', tool_use_id=call['id'], content=content)
+    return res | dict(is_error=True) if failed else res
+
+# %% ../nbs/00h_tools.ipynb #c53cf55b
 def _approved(approve: Any, call: Any) -> Flow:
     "None if the call may run, else what the model is told"
     said = True if approve is None else (yield ask('apply', functools.partial(approve, call), None))
@@ -293,21 +339,20 @@ def _approved(approve: Any, call: Any) -> Flow:
 def run_call(call: Any, box: Toolbox, approve: Any = None, most: int = max_result, keep: Any = noop) -> Flow:
     "The course of one call; returns its `tool_result` block, and gives `keep` the call and what the tool returned"
     call = mk_block(call)
-    res = dict(type='tool_result', tool_use_id=call['id'])
     try:
         tool = box.find(call['name'])
         run = bind(tool, call['input'])
-    except BadCall as e: return res | dict(content=str(e), is_error=True)
-    if no := (yield from _approved(approve, call)): return res | dict(content=no, is_error=True)
+    except BadCall as e: return _result(call, str(e), True, most)
+    if no := (yield from _approved(approve, call)): return _result(call, no, True, most)
     try:
         box.ran += 1
         keep(call, value := (yield ask('apply', run, tool.timeout)))
-        content, failed = to_content(value), getattr(value, 'is_error', False) is True
-    except Exception as e: content, failed = _complaint(e, tool.name), True
-    return res | dict(content=_cut(content, most)) | (dict(is_error=True) if failed else {})
+        return _result(call, to_content(value), getattr(value, 'is_error', False) is True, most)
+    except Exception as e: return _result(call, _complaint(e, tool.name), True, most)
 
-# %% ../nbs/00h_tools.ipynb #eb39d195
+# %% ../nbs/00h_tools.ipynb #18808b5c
 cut_off = dict(max_tokens='The reply was cut at `maxtok` tokens.', refusal='The model refused.',
+    stop_sequence='The reply was cut at a stop sequence.',
     model_context_window_exceeded="The reply was cut: the model's context is full.")
 
 def not_run(
@@ -315,8 +360,7 @@ def not_run(
     stop_reason: str | None # Why its reply ended
 ) -> dict[str, Any]: # A `tool_result` block
     "The result of a call that is not run"
-    why = cut_off.get(stop_reason or '', 'Tools are switched off.')
-    return dict(type='tool_result', tool_use_id=mk_block(call)['id'], content=f'Not run. {why}', is_error=True)
+    return _result(mk_block(call), f"Not run. {cut_off.get(stop_reason or '', 'Tools are switched off.')}", True)
 
 # %% ../nbs/00h_tools.ipynb #fe979a9b
 def run_calls(calls: list[Any], box: Toolbox, parallel: bool = True, **kw: Any) -> Flow:
