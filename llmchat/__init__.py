@@ -5,3 +5,4 @@ __version__ = "0.0.1"
 from .asink import AsyncChat, AsyncClient, AsyncStream, mk_funcres_async, mk_toolres_async
 from .core import *
 from .sandbox import Sandbox
+from .text_editor import str_replace_based_edit_tool, text_editor, text_editor_conf
