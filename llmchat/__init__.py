@@ -6,6 +6,8 @@ from . import core
 from .asink import AsyncChat, AsyncClient, AsyncStream, mk_funcres_async, mk_toolres_async
 from .core import *
 from .sandbox import Sandbox
+from .text_editor import str_replace_based_edit_tool, text_editor, text_editor_conf
 
-__all__ = ['AsyncChat', 'AsyncClient', 'AsyncStream', 'Sandbox', 'mk_funcres_async', 'mk_toolres_async']
+__all__ = ['AsyncChat', 'AsyncClient', 'AsyncStream', 'Sandbox', 'mk_funcres_async', 'mk_toolres_async',
+    'str_replace_based_edit_tool', 'text_editor', 'text_editor_conf']
 __all__ += core.__all__

@@ -150,7 +150,7 @@ def _described(name: str, schema: dict[str, Any]) -> dict[str, Any]:
             'that the model knows what to give.')
     return {k: v for k, v in schema.items() if k not in ('title', 'description')}
 
-# %% ../nbs/00h_tools.ipynb #05b819b5
+# %% ../nbs/00h_tools.ipynb #d7765f3d
 re_name = re.compile('[a-zA-Z0-9_-]{1,128}') # The API's pattern for the name of a tool
 
 @functools.lru_cache(maxsize=1024)
@@ -161,13 +161,14 @@ def _mk_tool(f: Any) -> Tool:
     adapter, schema = schema_of(f if is_type else _arguments(name, params, docs), name)
     if docs.get('return'): about = f"{about}\n\nReturns: {docs['return']}".strip()
     pos = tuple(k for k, (_, p) in params.items() if p.kind is p.POSITIONAL_ONLY)
-    return Tool(f, dict(name=name, description=about or name, input_schema=_described(name, schema)), adapter, pos)
+    schema = dict(name=name, description=about or name, input_schema=_described(name, schema))
+    return Tool(f, schema, adapter, pos, parallel=getattr(f, 'parallel', True))
 
-# %% ../nbs/00h_tools.ipynb #891a88e4
+# %% ../nbs/00h_tools.ipynb #e731cbe2
 def mk_tool(
     f: Any, # A function (also async), bound method, class, callable object or partial; a dict schema; a `Tool`
     timeout: float | None = None, # Seconds that a call may take; None: as long as it takes
-    parallel: bool = True # May it run while other tools run?
+    parallel: bool = True # May it run while other tools run? False also where `f.parallel` is
 ) -> Tool: # Can be given wherever a function can
     "A tool; `TypeError` or `ValueError` says why `f` cannot be one"
     if isinstance(f, Tool): return f
@@ -177,7 +178,8 @@ def mk_tool(
         raise ValueError(f'The API takes no tool of the name {tool_name(f)!r}: it has to be 1 to 128 letters, '
             'digits, _ or -. Use `def` to give it one.')
     else: tool = (_mk_tool if isinstance(f, Hashable) else _mk_tool.__wrapped__)(f)
-    return tool if timeout is None and parallel else replace(tool, timeout=timeout, parallel=parallel)
+    if timeout is None and parallel: return tool
+    return replace(tool, timeout=timeout, parallel=parallel and tool.parallel)
 
 # %% ../nbs/00h_tools.ipynb #0223fbd6
 class BadCall(ValueError):
