@@ -74,11 +74,12 @@ class BaseClient(Generic[_Reply, _StreamT, _Count, _List]):
         s = (kind or self._stream)(flow, self._wire())
         return s if kind else s.run()
 
-# %% ../nbs/00_core.ipynb #464fa609
+# %% ../nbs/00_core.ipynb #dbccaed4
 @patch
 def _ask(self: BaseClient, req: dict[str, Any], stream: bool = False, prefill: str = '',
-    cb: Callable[..., Any] | None = None, ledgers: tuple[Ledger, ...] = (), **show: Any) -> Flow:
-    "One request and its reply"
+    cb: Callable[..., Any] | None = None, ledgers: tuple[Ledger, ...] = (), failed: Callable[..., Any] = noop,
+    **show: Any) -> Flow:
+    "One request and its reply; `failed` is given what had come of one that fails or is left early"
     b, began, r, err = Builder(), time(), None, None
     try:
         need_key(self.cli)
@@ -87,6 +88,7 @@ def _ask(self: BaseClient, req: dict[str, Any], stream: bool = False, prefill: s
     except BaseException as e:
         r = _message(b.partial)
         e.partial = r and _prefilled(r, prefill)
+        failed(e.partial)
         redact_error(e, secrets(self.cli))
         raise (err := _explained(e, prefill))
     finally:
@@ -387,7 +389,7 @@ def _opened(self: BaseChat, msg: dict[str, Any] | None, h: list[dict[str, Any]])
     msg = msg or mk_msg(self.cont_pr)
     return (end - 1, [_joined(h[-1], msg)]) if waiting else (end, [msg])
 
-# %% ../nbs/00_core.ipynb #1f935fd1
+# %% ../nbs/00_core.ipynb #ec8ee7ec
 @patch
 def _turn(self: BaseChat, msg: dict[str, Any] | None, work: Callable[[list[dict[str, Any]]], Flow],
     again: bool = False) -> Flow:
@@ -404,9 +406,6 @@ def _turn(self: BaseChat, msg: dict[str, Any] | None, work: Callable[[list[dict[
         if again: self._turns.pop()
         self._commit((at, h[at:], msg), new, more, r)
         return value
-    except BaseException as e:
-        self.partial = getattr(e, 'partial', None)
-        raise
     finally: self._busy.release()
 
 @patch
@@ -433,13 +432,13 @@ def _afford(self: BaseChat, max_cost: float | None = None, max_calls: int | None
     if max_calls is not None and self.calls >= max_calls:
         raise LimitReached(f'max_calls is {max_calls}, and {self.calls} tool calls are made')
 
-# %% ../nbs/00_core.ipynb #dc2a5d2c
+# %% ../nbs/00_core.ipynb #2a77837c
 @patch
 def _exchange(self: BaseChat, kw: dict[str, Any], stream: bool = False, box: Toolbox | None = None) -> Callable[..., Flow]:
     "The course of an exchange of this chat, with settings for this call"
     settings, opts, run, limits = _split(self.settings | kw, _opts, _runs, _limits)
     box = box or mk_box(settings['tools'], self.ns)
-    opts |= dict(stream=stream, ledgers=(self._ledger,))
+    opts |= dict(stream=stream, ledgers=(self._ledger,), failed=partial(setattr, self, 'partial'))
     run = dict(parallel=self.c._parallel) | {k if k != 'max_result' else 'most': v for k, v in run.items()}
     exchange = self.c._exchanges(box, settings, opts, run, lambda: self._afford(**limits))
     def counted(*args: Any) -> Flow:

@@ -60,7 +60,7 @@ def recorded():
         folder = Path(tempfile.mkdtemp())
         shutil.copy(kept/'cachy.jsonl', folder)
     if not hasattr(httpx2.Client, '_orig_send'): patch_sends()
-    cachy.core.enable_cachy(folder, doms=(address, 'api.anthropic.com'), hdrs=['content-type'])
+    cachy.core.enable_cachy(folder, doms=(address if told['model'] == 'local' else 'api.anthropic.com',), hdrs=['content-type'])
     if told['model'] != 'local': os.environ.setdefault('ANTHROPIC_API_KEY', placeholder)
     display(Markdown(f"*The replies on this page were given by **{told['answers']}** and recorded.*"))
     return told['model']
