@@ -27,9 +27,17 @@ class NotRecorded(anthropic.AnthropicError):
 
 def said(what): print(f'Not recorded: {what}', file=sys.stderr)
 
+def home(told): return address if told['model'] == 'local' else 'https://api.anthropic.com'
+
+def asks_recorded(request, told):
+    "Is this a request to the model that was recorded? Others, such as those of a Sandbox, go their own way"
+    if request.url.host != httpx2.URL(home(told)).host: return False
+    if request.method == 'GET': return request.url.path.endswith('/' + told['model'])
+    return json.loads(request.content)['model'] == told['model']
+
 def live(request):
-    "Where a request without a recording goes: a client of the SDK, and the request for it"
-    if os.environ.get('LLMCHAT_RECORD'): return None, request
+    "Where a request without a recording goes: a client of the SDK (None: the one that has it), and the request for it"
+    if os.environ.get('LLMCHAT_RECORD') or not asks_recorded(request, json.loads(about.read_text())): return None, request
     body = request.content.decode()
     if os.environ.get('IN_TEST') or os.environ.get('CI'):
         raise NotRecorded(f'There is no recorded reply to this request; `make record` records all again. {body[:500]}')
@@ -60,7 +68,7 @@ def recorded():
         folder = Path(tempfile.mkdtemp())
         shutil.copy(kept/'cachy.jsonl', folder)
     if not hasattr(httpx2.Client, '_orig_send'): patch_sends()
-    cachy.core.enable_cachy(folder, doms=(address if told['model'] == 'local' else 'api.anthropic.com',), hdrs=['content-type'])
+    cachy.core.enable_cachy(folder, doms=(home(told),), hdrs=['content-type'])
     if told['model'] != 'local': os.environ.setdefault('ANTHROPIC_API_KEY', placeholder)
     display(Markdown(f"*The replies on this page were given by **{told['answers']}** and recorded.*"))
     return told['model']
