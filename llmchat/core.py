@@ -10,11 +10,12 @@ __all__ = ['BaseClient', 'Client', 'BaseChat', 'LimitReached', 'Chat', 'URL', 'm
            'find_model', 'Stream', 'mk_tool', 'ToolResult', 'mk_funcres', 'mk_toolres', 'search_conf', 'fetch_conf',
            'ReplyError']
 
-# %% ../nbs/00_core.ipynb #34bc13d7
+# %% ../nbs/00_core.ipynb #d121d7b9
 from collections.abc import Awaitable, Iterator
 from contextlib import suppress
 from copy import copy, deepcopy
 from functools import partial
+from json import JSONDecodeError
 from threading import Lock
 from time import time
 from typing import Any, Callable, Generic, Literal, TYPE_CHECKING, TypeVar, Unpack, overload
@@ -25,7 +26,7 @@ from fastcore.meta import delegates
 from .messages import URL, mk_block, mk_doc, mk_msg, mk_msgs
 from .replies import contents, find_block, find_blocks, inert, read_inert, show_reply
 from .usage import Cost, Ledger, Usage, rates, usage, usage_table
-from .streams import Builder, Decoder, Thinking
+from .streams import Builder, Decoder, Thinking, check_block, check_start
 from .requests import Effort, Settings, long_wait, mk_request, mk_tool_choice
 from .sdk import (anthropic, httpx2, broken, default_model, find_model, garbled, info_key, infos, mk_cli, model_info, models,
     need_key, redact, redact_error, secrets, stream_error)
@@ -97,18 +98,27 @@ def _ask(self: BaseClient, req: dict[str, Any], stream: bool = False, prefill: s
     if cb: cb(r)
     return r
 
-# %% ../nbs/00_core.ipynb #fa4013ec
+# %% ../nbs/00_core.ipynb #6e73ba53
 @patch
 def _whole(self: BaseClient, req: dict[str, Any]) -> Flow:
     "A reply that comes as a whole"
     wait = long_wait(req['max_tokens'])
     if wait and 'timeout' not in req and getattr(self.cli, 'timeout', None) == anthropic.DEFAULT_TIMEOUT:
         req = req | dict(timeout=anthropic.Timeout(wait, connect=5))
-    r = yield ask('call', 'messages.create', req)
-    if isinstance(getattr(r, 'content', None), list) and getattr(r, 'usage', None): return r
-    raise garbled(f'{r!r:.200}', httpx2.Request('POST', self.cli.base_url))
+    try: r = yield ask('call', 'messages.create', req)
+    except (JSONDecodeError, UnicodeDecodeError) as e: raise self._garbled(e.object if isinstance(e, UnicodeError) else e.doc, e)
+    try:
+        check_start(vars(r))
+        for b in r.content: check_block(vars(b))
+    except (ValueError, TypeError, LookupError) as e: raise self._garbled(r, e)
+    return r
 
-# %% ../nbs/00_core.ipynb #73c17306
+@patch
+def _garbled(self: BaseClient, what: Any, cause: Exception | None = None) -> Exception:
+    "The error for what is not a reply"
+    return garbled(f'{what!r:.200}', httpx2.Request('POST', self.cli.base_url), cause)
+
+# %% ../nbs/00_core.ipynb #4c069d17
 def _streamed(req: dict[str, Any], b: Builder, prefill: str = '', events: bool = False, thinking: bool = False) -> Flow:
     "A reply that comes in pieces: yields its text as it comes, and thinking or the SDK's events if asked to"
     response = yield ask('open', req, events)
@@ -120,7 +130,8 @@ def _streamed(req: dict[str, Any], b: Builder, prefill: str = '', events: bool =
         except Exception as e: raise broken(response.request, e)
         if piece is None: raise broken(response.request)
         try: texts = _taken(piece, feed, b, response)
-        except (ValueError, TypeError, LookupError) as e: raise garbled(f'{piece!r:.200}', response.request, e)
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as e:
+            raise garbled(f'{piece!r:.200}', response.request, e)
         if events: yield piece
         else: yield from texts if thinking else (t for t in texts if not isinstance(t, Thinking))
     yield from _to_end()
@@ -197,15 +208,16 @@ class _Calls(BaseClient[_Reply, _StreamT, _Count, _List]):
         return self._go(self._call(msgs, settings, stream, cb=cb, events=events, thinking=thinking),
             self._stream if stream else None)
 
-# %% ../nbs/00_core.ipynb #e818839a
+# %% ../nbs/00_core.ipynb #acd86744
 @patch
 def _info(self: BaseClient) -> Flow:
     "The API's `ModelInfo` of this model; None where there is none"
     key = info_key(self.cli, self.model)
     if infos.get(key) is not None: return infos[key]
-    try: infos[key] = yield ask('call', 'models.retrieve', dict(model_id=self.model))
-    except anthropic.APIError: return None
-    return infos[key]
+    try: info = yield ask('call', 'models.retrieve', dict(model_id=self.model))
+    except (anthropic.APIError, ValueError): return None
+    if hasattr(info, 'capabilities'): infos[key] = info
+    return infos.get(key)
 
 @patch
 def _call(self: BaseClient, msgs: Any, settings: dict[str, Any], stream: bool = False, events: bool = False,
@@ -225,14 +237,15 @@ def _ask_thinking(self: BaseClient, request: Callable[[Any], dict[str, Any]], op
     info = yield from self._info()
     return (yield from self._ask(request(info), **opts))
 
-# %% ../nbs/00_core.ipynb #f002e234
+# %% ../nbs/00_core.ipynb #37a15bc7
 @patch
 def _count(self: BaseClient, req: dict[str, Any]) -> Flow:
     "How many tokens a request has"
     need_key(self.cli)
     try: r = yield ask('call', 'messages.count_tokens', req)
     except BaseException as e: redact_error(e, secrets(self.cli)); raise
-    return r.input_tokens
+    if isinstance(n := getattr(r, 'input_tokens', None), int): return n
+    raise self._garbled(r)
 
 # %% ../nbs/00_core.ipynb #27edb44c
 @patch

@@ -39,7 +39,7 @@ def find_block(
     "The first block of one kind"
     return next(iter(find_blocks(r, kind)), None)
 
-# %% ../nbs/00c_replies.ipynb #3e5b6aeb
+# %% ../nbs/00c_replies.ipynb #bc4bc633
 def _call(b: dict[str, Any]) -> str:
     "A tool call, as Python would write it"
     call = f"{b['name']}({', '.join(f'{k}={v!r}' for k, v in b['input'].items())})"
@@ -50,7 +50,7 @@ def _result(b: dict[str, Any]) -> str:
     "A tool's result, on the user's or the API's side"
     content = b.get('content') or ''
     items = content if isinstance(content, list) else [content]
-    text = ' '.join(o if isinstance(o, str) else _part(o) for o in items)
+    text = ' '.join(_part(o) if isinstance(o, dict) else str(o) for o in items)
     return f'→\n\n{text}' if '\n' in text else f'→ {text}'
 
 def _media(b: dict[str, Any]) -> str:
@@ -58,12 +58,12 @@ def _media(b: dict[str, Any]) -> str:
     src = b.get('source') or {}
     return f"[{b.get('title') or src.get('url') or src.get('media_type') or src.get('file_id') or b['type']}]"
 
-# %% ../nbs/00c_replies.ipynb #b7107b3b
+# %% ../nbs/00c_replies.ipynb #4e1f62f7
 def _thinking(b: dict[str, Any]) -> str: return b.get('thinking') or '(not shown)'
 
 _readers: dict[str, Callable[..., str]] = dict(text=lambda b: b['text'], thinking=_thinking,
     redacted_thinking=_thinking, tool_use=_call, server_tool_use=_call, tool_result=_result, image=_media,
-    document=_media, web_search_result=lambda b: f"[{b['title']}]({b['url']})")
+    document=_media, web_search_result=lambda b: f"[{b.get('title')}]({b.get('url')})")
 
 def _part(b: dict[str, Any]) -> str:
     "One block as text"
@@ -71,20 +71,20 @@ def _part(b: dict[str, Any]) -> str:
     if kind.endswith('_tool_result'): return _result(b)
     return _readers[kind](b) if kind in _readers else f'[{kind}]'
 
-# %% ../nbs/00c_replies.ipynb #b1df5171
+# %% ../nbs/00c_replies.ipynb #18c4bbe6
 def _source(c: dict[str, Any]) -> str:
     "What a citation points to: its passage, and where that stands"
     title = c.get('document_title') or c.get('title') or c.get('source')
     page = f", page {c['start_page_number']}" if c.get('start_page_number') else ''
     where = title or c.get('url') or f"document {c.get('document_index', 0) + 1}"
     if c.get('url'): where = f"[{where}]({c['url']})"
-    return ' '.join(f"“{(c.get('cited_text') or '').strip()}” — {where}{page}".split())
+    return ' '.join(f"“{str(c.get('cited_text') or '').strip()}” — {where}{page}".split())
 
 def _cited(b: dict[str, Any], notes: list[str]) -> str:
     "A block as text with its footnote marks; new notes go to `notes`"
     text, marks = _part(b), ''
     for c in b.get('citations') or () if b['type'] == 'text' else ():
-        note = _source(c)
+        note = _source(c if isinstance(c, dict) else {})
         if note not in notes: notes.append(note)
         marks += f'[^{notes.index(note) + 1}]'
     return f'{text}\n\n{marks}' if marks and text.rstrip().endswith(('```', '~~~')) else text + marks

@@ -7,9 +7,8 @@ Docs: https://llmchat-owner.github.io/llmchat/usage.html.md"""
 # %% auto #0
 __all__ = ['Usage', 'usage', 'usage_of', 'Cost', 'rates', 'price', 'Ledger', 'usage_table']
 
-# %% ../nbs/00b_usage.ipynb #598432b4
+# %% ../nbs/00b_usage.ipynb #49201ed7
 from collections import deque
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
@@ -56,10 +55,10 @@ def usage(
     "A `Usage`, from counts"
     return Usage(inp, out, cache_create, cache_read, cache_1h, search, fetch)
 
-# %% ../nbs/00b_usage.ipynb #eb5c49c6
+# %% ../nbs/00b_usage.ipynb #19cbbda4
 def _get(o: Any, *path: str) -> Any:
     "Follow `path` through dicts and objects; 0 where it ends early"
-    for k in path: o = o.get(k) if isinstance(o, Mapping) else getattr(o, k, None)
+    for k in path: o = o.get(k) if isinstance(o, dict) else getattr(o, k, None)
     return o or 0
 
 def _count(u: Any, *path: str) -> int:
