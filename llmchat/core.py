@@ -247,7 +247,7 @@ def _count(self: BaseClient, req: dict[str, Any]) -> Flow:
     if isinstance(n := getattr(r, 'input_tokens', None), int): return n
     raise self._garbled(r)
 
-# %% ../nbs/00_core.ipynb #27edb44c
+# %% ../nbs/00_core.ipynb #662c93f5
 @patch
 def _exchanges(self: BaseClient, box: Toolbox, settings: dict[str, Any], opts: dict[str, Any], run: dict[str, Any],
     before: Callable[[], Any] = noop) -> Callable[..., Flow]:
@@ -256,10 +256,12 @@ def _exchanges(self: BaseClient, box: Toolbox, settings: dict[str, Any], opts: d
         before()
         own = 'tools' in more # Is the tool only a form for the answer?
         tools = mk_box(more['tools']) if own else box
-        r = yield from self._call(msgs, settings | more | dict(tools=tools), **opts)
+        told = settings | more | dict(tools=tools)
+        if 'output_config' in more: told['output_config'] = (settings.get('output_config') or {}) | more['output_config']
+        r = yield from self._call(msgs, told, **opts)
         reply = mk_msg(r)
         calls = find_blocks(reply, 'tool_use')
-        off = r.stop_reason in cut_off or (settings | more).get('tool_choice') is False
+        off = r.stop_reason in cut_off or told.get('tool_choice') is False
         if calls and not off: results = yield from run_calls(calls, tools, keep=keep or noop, **({} if own else run))
         else: results = [not_run(c, r.stop_reason) for c in calls]
         return r, [m for m in (reply, dict(role='user', content=results)) if m['content']]

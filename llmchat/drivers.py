@@ -93,13 +93,19 @@ def in_thread(f: Callable[[], Any]) -> Future[Any]:
 
 def _late(timeout: float) -> TimeoutError: return TimeoutError(f'no result within {timeout:g} seconds')
 
-# %% ../nbs/00g_drivers.ipynb #49622eaf
+# %% ../nbs/00g_drivers.ipynb #f5d503b9
 async def _awaited(o: Any) -> Any: return await o if isawaitable(o) else o
+
+async def _call(f: Callable[[], Any]) -> Any:
+    "What `f` gives, in the end; a sync function runs in a thread"
+    if is_async(f): return await f()
+    res, = await anyio.to_thread.run_sync(lambda: [f()], abandon_on_cancel=True)
+    return await _awaited(res)
 
 @patch
 async def apply(self: AsyncIO, f: Callable[[], Any], timeout: float | None) -> Any:
     with anyio.move_on_after(timeout):
-        try: return await _awaited(await (f() if is_async(f) else anyio.to_thread.run_sync(f, abandon_on_cancel=True)))
+        try: return await _call(f)
         except asyncio.CancelledError as e:
             if asyncio.current_task().cancelling(): raise # type: ignore[union-attr]
             raise RuntimeError('it was cancelled from within') from e
