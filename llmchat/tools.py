@@ -301,9 +301,10 @@ def mk_box(tools: Any, ns: Any = None) -> Toolbox:
     "A toolbox of tools, which may be one already"
     return tools if isinstance(tools, Toolbox) else Toolbox(tools, ns)
 
-# %% ../nbs/00h_tools.ipynb #ad2828c9
+# %% ../nbs/00h_tools.ipynb #9cbf032e
 def _complaint(e: Exception, name: str) -> str | list[dict[str, Any]]:
-    "What the model is told of an error"
+    "What the model is told of an error; a tool may itself raise a `BadCall`, whose text is for the model"
+    if isinstance(e, BadCall): return str(e)
     log.info('The tool %s failed', name, exc_info=e)
     if isinstance(e, anthropic.lib.tools.ToolError): return to_content(e.content)
     return f'{type(e).__name__}: {e}'
