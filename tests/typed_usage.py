@@ -1,4 +1,65 @@
 "What a user writes, checked by mypy --strict and never run."
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
 import llmchat
+from llmchat import (URL, AsyncChat, AsyncClient, Chat, Client, Sandbox, Usage, contents, find_block, find_model, mk_doc,
+    mk_msg, mk_msgs, mk_tool, model_info, models, text_editor, text_editor_conf, usage)
 
 version: str = llmchat.__version__
+
+
+@dataclass
+class Order:
+    item: str
+    quantity: int
+
+
+def sums(a: int, b: int = 1) -> int:
+    "Adds two numbers."
+    return a + b
+
+
+def single() -> None:
+    c = Client(find_model('sonnet'), max_retries=3)
+    reply = c(['Hi', 'Hello!', 'Who are you?'], sp='Be brief.', stop=['\n'], maxtok=200)
+    text: str = contents(reply)
+    tokens: int = reply.usage.input_tokens + c.count('Hi')
+    spent: Usage = c.use + usage(inp=tokens)
+    cost: float | None = c.cost
+    order = c.parse('Three lamps, please.', Order)
+    total: int = order.quantity + len(text) + spent.total + len(c.structured('Add 1 and 2.', [sums]))
+    print(total, cost, models[0], model_info(models[0]), find_block(reply, 'text'))
+
+
+def conversation() -> None:
+    chat = Chat('claude-sonnet-5-5', tools=[sums, mk_tool(sums, timeout=5)], hist=['Hi', 'Hello!'], max_cost=1.0)
+    reply = chat([Path('dog.jpg'), URL('https://example.com/dog.jpg'), mk_doc('Dogs bark.'), 'What is this?'], think='low')
+    stream = chat('And this?', stream=True)
+    for piece in stream: print(piece)
+    for step in chat.toolloop('Add 1 and 2.', max_steps=3): print(contents(step))
+    role: str = chat.h[0]['role']
+    number: int = chat.parse('How many?', int)
+    print(reply.stop_reason, stream.value, role, number, chat.undo(), chat.use.total, chat.cost, mk_msgs([mk_msg('Hi')]))
+
+
+async def awaited() -> None:
+    async with AsyncChat('claude-sonnet-5-5', AsyncClient('claude-sonnet-5-5', Sandbox(['Hi']).aclient())) as chat:
+        reply = await chat('Hi')
+        stop: str | None = reply.stop_reason
+        async for piece in chat('More', stream=True): print(piece)
+        async for step in chat.toolloop('Add 1 and 2.'): print(contents(step))
+        order = await chat.parse('Three lamps, please.', Order)
+        print(stop, order.item, await AsyncClient().count('Hi'))
+
+
+def edited() -> None:
+    model = 'claude-sonnet-5-5'
+    Chat(model, tools=[text_editor_conf(model)], ns=[text_editor('.')])('What is in README.md?')
+
+
+if __name__ == '__main__':
+    single()
+    conversation()
+    asyncio.run(awaited())

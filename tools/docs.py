@@ -74,6 +74,7 @@ def problems(
 
 def main():
     cfg = get_config()
+    sys.path.insert(0, str(cfg.nbs_path)) # The notebooks import their recordings
     with TemporaryDirectory() as tmp:
         site = Path(tmp)
         stage(process(), site, cfg.doc_url)
