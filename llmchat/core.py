@@ -10,7 +10,7 @@ __all__ = ['BaseClient', 'Client', 'BaseChat', 'LimitReached', 'Chat', 'URL', 'm
            'find_model', 'Stream', 'mk_tool', 'ToolResult', 'mk_funcres', 'mk_toolres', 'search_conf', 'fetch_conf',
            'ReplyError']
 
-# %% ../nbs/00_core.ipynb #d121d7b9
+# %% ../nbs/00_core.ipynb #a7d81051
 from collections.abc import Awaitable, Iterator
 from contextlib import suppress
 from copy import copy, deepcopy
@@ -32,7 +32,7 @@ from .sdk import (anthropic, httpx2, broken, default_model, find_model, garbled,
     need_key, redact, redact_error, secrets, stream_error)
 from .drivers import Flow, Parts, Stream, SyncIO, ask
 from .tools import (BadCall, Tool, Toolbox, ToolResult, cut_off, fetch_conf, mk_box, mk_funcres, mk_tool,
-    mk_toolres, not_run, run_calls, search_conf)
+    mk_toolres, not_run, run_calls, search_conf, to_send)
 from .toolloop import final_prompt, loop_course
 from .structured import Answer, ReplyError, called, parsed, until_fits
 
@@ -75,7 +75,7 @@ class BaseClient(Generic[_Reply, _StreamT, _Count, _List]):
         s = (kind or self._stream)(flow, self._wire())
         return s if kind else s.run()
 
-# %% ../nbs/00_core.ipynb #dbccaed4
+# %% ../nbs/00_core.ipynb #80851d4f
 @patch
 def _ask(self: BaseClient, req: dict[str, Any], stream: bool = False, prefill: str = '',
     cb: Callable[..., Any] | None = None, ledgers: tuple[Ledger, ...] = (), failed: Callable[..., Any] = noop,
@@ -84,7 +84,8 @@ def _ask(self: BaseClient, req: dict[str, Any], stream: bool = False, prefill: s
     b, began, r, err = Builder(), time(), None, None
     try:
         need_key(self.cli)
-        r = (yield from _streamed(req, b, prefill, **show)) if stream else (yield from self._whole(req))
+        sent = to_send(req)
+        r = (yield from _streamed(sent, b, prefill, **show)) if stream else (yield from self._whole(sent))
         r = self.result = _prefilled(r, prefill)
     except BaseException as e:
         r = _message(b.partial)

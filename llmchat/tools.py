@@ -6,12 +6,13 @@ Docs: https://llmchat-owner.github.io/llmchat/tools.html.md"""
 
 # %% auto #0
 __all__ = ['re_name', 'max_result', 'cut_off', 'tool_name', 'schema_of', 'Tool', 'mk_tool', 'BadCall', 'check', 'bind',
-           'ToolResult', 'to_json', 'to_content', 'Toolbox', 'mk_box', 'run_call', 'not_run', 'run_calls', 'mk_funcres',
-           'mk_toolres', 'tool_messages', 'search_conf', 'fetch_conf']
+           'ToolResult', 'to_json', 'to_content', 'Toolbox', 'mk_box', 'to_send', 'run_call', 'not_run', 'run_calls',
+           'mk_funcres', 'mk_toolres', 'tool_messages', 'search_conf', 'fetch_conf']
 
-# %% ../nbs/00h_tools.ipynb #93d06417
+# %% ../nbs/00h_tools.ipynb #bcc412b8
 import base64, functools, inspect, io, json, logging, re
-from collections.abc import Callable, Hashable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, is_dataclass, replace
 from typing import Annotated, Any, get_type_hints
@@ -150,12 +151,19 @@ def _described(name: str, schema: dict[str, Any]) -> dict[str, Any]:
             'that the model knows what to give.')
     return {k: v for k, v in schema.items() if k not in ('title', 'description')}
 
-# %% ../nbs/00h_tools.ipynb #d7765f3d
+# %% ../nbs/00h_tools.ipynb #50f647ea
 re_name = re.compile('[a-zA-Z0-9_-]{1,128}') # The API's pattern for the name of a tool
+
+def _named(f: Any) -> str:
+    "The name of what can be a tool; `TypeError` or `ValueError` for what cannot"
+    if not callable(f): raise TypeError(f'A tool is a function, class, callable or dict schema, not {f!r:.80}')
+    if re_name.fullmatch(name := tool_name(f)): return name
+    raise ValueError(f'The API takes no tool of the name {name!r}: it has to be 1 to 128 letters, digits, _ or -. '
+        'Use `def` to give it one.')
 
 @functools.lru_cache(maxsize=1024)
 def _mk_tool(f: Any) -> Tool:
-    name, (about, docs) = tool_name(f), _docs(f.func if isinstance(f, functools.partial) else f)
+    name, (about, docs) = _named(f), _docs(f.func if isinstance(f, functools.partial) else f)
     if is_type := _is_dict(f) or inspect.isclass(f) and issubclass(f, pydantic.BaseModel): params = {}
     else: params = _params(f, inspect.signature(f))
     adapter, schema = schema_of(f if is_type else _arguments(name, params, docs), name)
@@ -164,22 +172,18 @@ def _mk_tool(f: Any) -> Tool:
     schema = dict(name=name, description=about or name, input_schema=_described(name, schema))
     return Tool(f, schema, adapter, pos, parallel=getattr(f, 'parallel', True))
 
-# %% ../nbs/00h_tools.ipynb #e731cbe2
+# %% ../nbs/00h_tools.ipynb #81518051
 def mk_tool(
     f: Any, # A function (also async), bound method, class, callable object or partial; a dict schema; a `Tool`
     timeout: float | None = None, # Seconds that a call may take; None: as long as it takes
     parallel: bool = True # May it run while other tools run? False also where `f.parallel` is
 ) -> Tool: # Can be given wherever a function can
     "A tool; `TypeError` or `ValueError` says why `f` cannot be one"
-    if isinstance(f, Tool): return f
-    if isinstance(f, dict): tool = Tool(None, f)
-    elif not callable(f): raise TypeError(f'A tool is a function, class, callable or dict schema, not {f!r:.80}')
-    elif not re_name.fullmatch(tool_name(f)):
-        raise ValueError(f'The API takes no tool of the name {tool_name(f)!r}: it has to be 1 to 128 letters, '
-            'digits, _ or -. Use `def` to give it one.')
-    else: tool = (_mk_tool if isinstance(f, Hashable) else _mk_tool.__wrapped__)(f)
+    if isinstance(f, Tool): tool = f
+    elif isinstance(f, dict): tool = Tool(None, f)
+    else: tool = (_mk_tool if type(f).__hash__ else _mk_tool.__wrapped__)(f)
     if timeout is None and parallel: return tool
-    return replace(tool, timeout=timeout, parallel=parallel and tool.parallel)
+    return replace(tool, timeout=tool.timeout if timeout is None else timeout, parallel=parallel and tool.parallel)
 
 # %% ../nbs/00h_tools.ipynb #0223fbd6
 class BadCall(ValueError):
@@ -273,7 +277,7 @@ def to_content(
     if None in blocks or all(isinstance(x, str) for x in items): return _data(o)
     return [b for b in blocks if b['type'] != 'text' or b['text'].strip()] or ''
 
-# %% ../nbs/00h_tools.ipynb #b6420e76
+# %% ../nbs/00h_tools.ipynb #4d9c4047
 class Toolbox:
     "The tools of a call: what the model is told, and what may run; `ValueError` for two of one name"
     def __init__(self,
@@ -281,8 +285,7 @@ class Toolbox:
         ns: Any = None # More functions that may run, by name: a dict, or a list of them
     ) -> None:
         self.tools = [mk_tool(t) for t in (tools if isinstance(tools, (list, tuple)) else [tools] if tools else [])]
-        names = [t.name for t in self.tools]
-        twice = {n for n in names if n and names.count(n) > 1}
+        twice = [n for n, k in Counter(t.name for t in self.tools).items() if n and k > 1]
         if twice: raise ValueError(f'There are two tools of the name {", ".join(twice)}. Each needs its own.')
         self.schemas = [t.schema for t in self.tools]
         self.ran = 0 # How many calls have run
@@ -300,6 +303,20 @@ class Toolbox:
 def mk_box(tools: Any, ns: Any = None) -> Toolbox:
     "A toolbox of tools, which may be one already"
     return tools if isinstance(tools, Toolbox) else Toolbox(tools, ns)
+
+# %% ../nbs/00h_tools.ipynb #38185597
+@functools.cache
+def _as_is() -> Any:
+    class AsIs(pydantic.RootModel[Any]):
+        "Dumps to what it holds"
+        def model_dump(self, **kw: Any) -> Any: return self.root
+    return AsIs
+
+def to_send(
+    req: dict[str, Any] # Arguments of the SDK's `messages.create`
+) -> dict[str, Any]: # The same, for the SDK
+    "A request with its schemas in a form that the SDK does not copy"
+    return req | dict(tools=_as_is().model_construct(req['tools'])) if req.get('tools') else req
 
 # %% ../nbs/00h_tools.ipynb #9cbf032e
 def _complaint(e: Exception, name: str) -> str | list[dict[str, Any]]:
