@@ -1,0 +1,543 @@
+"One implementation, two drivers: the same conversations both ways; then what only async has: overlap, cancellation, loops"
+import asyncio, contextvars, gc, json, logging, os, random, subprocess, sys, threading, time, warnings
+from collections import Counter
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import anthropic, anyio, httpx2, pytest
+
+from common import MODEL, check_history, check_request
+from conversations import SUM, TALKS, TWO, AsyncHeld, Held, ManyLoops, Trio, hold
+from llmchat import AsyncChat, AsyncClient, Chat, Sandbox, contents, mk_tool, mk_toolres, mk_toolres_async
+from llmchat.sandbox import Cut, Fail, mk_events, mk_reply, sse, tool_use
+
+# ---- the same conversations
+
+def logged(caplog):
+    "What went to the log since the last look, in no order"
+    res = sorted((r.getMessage(), repr(r.exc_info and r.exc_info[1])) for r in caplog.records if r.name == 'llmchat')
+    caplog.clear()
+    return res
+
+@pytest.fixture(scope='module')
+def by_sync(): return {}
+
+@pytest.mark.parametrize('way', [AsyncHeld, ManyLoops, Trio], ids=lambda w: w.__name__)
+@pytest.mark.parametrize('name', TALKS)
+def test_both_drivers_give_the_same(name, way, by_sync, caplog):
+    if way is Trio: pytest.importorskip('trio')
+    caplog.set_level(logging.INFO, 'llmchat')
+    if name not in by_sync: by_sync[name] = hold(TALKS[name], Held)[0], logged(caplog)
+    steps, log = by_sync[name]
+    other, *_ = hold(TALKS[name], way)
+    for mine, theirs in zip(other, steps, strict=True):
+        for k in mine: assert mine[k] == theirs[k], k
+    assert logged(caplog) == log
+
+@pytest.mark.parametrize('name', TALKS)
+def test_histories_and_requests_are_acceptable_throughout(name):
+    steps, chat, sb = hold(TALKS[name], Held)
+    for s in steps: check_history(s['h'])
+    for r in sb.requests:
+        if r.path != '/v1/messages': continue
+        check_request(r.body)
+        if not chat.settings.get('prefill'): check_history([m for m in r.body['messages'] if m['content'] != 'On '])
+
+def test_the_steps_do_what_their_names_say():
+    shapes = {k: ''.join(m['role'][0] for m in hold(TALKS[k], Held)[1].h) for k in ('loop', 'loop left early', 'paused', 'parse in vain', 'cut streams')}
+    assert shapes == {'loop': 'uauauaua', 'loop left early': 'uauaua', 'paused': 'uaua', 'parse in vain': 'ua', 'cut streams': 'ua'}
+
+# ---- overlap
+
+def test_tools_overlap_and_results_keep_their_order():
+    async def fetch(n: int) -> int:
+        await asyncio.sleep(0.2)
+        return n
+    def read(n: int) -> int:
+        time.sleep(0.2)
+        return n
+    eight = [tool_use('fetch' if n % 2 else 'read', n=n) for n in range(8)]
+    achat = AsyncChat(MODEL, Sandbox([eight]).aclient(), tools=[fetch, read])
+    chat = Chat(MODEL, Sandbox([eight]).client(), tools=[fetch, read], parallel=True)
+    for run in (lambda: asyncio.run(achat('Hi')), lambda: chat('Hi')):
+        began = time.perf_counter()
+        run()
+        assert time.perf_counter() - began < 0.8
+    for c in (chat, achat): assert [b['content'] for b in c.last[1]['content']] == list('01234567')
+
+class Overlap:
+    "Tools that note how many of them run at once"
+    def __init__(self): self.now, self.most, self.order, self.lock = 0, 0, [], threading.Lock()
+    def enter(self, n):
+        with self.lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+            self.order.append(n)
+    def leave(self):
+        with self.lock: self.now -= 1
+    async def task(self, n: int):
+        self.enter(n)
+        await asyncio.sleep(0.01)
+        self.leave()
+    def thread(self, n: int):
+        self.enter(n)
+        time.sleep(0.01)
+        self.leave()
+
+@pytest.mark.parametrize('is_async', [False, True])
+@pytest.mark.parametrize('where', ['chat', 'call', 'tool', 'neither'])
+def test_tools_that_must_not_overlap_do_not(where, is_async):
+    o = Overlap()
+    tools = [mk_tool(f, parallel=False) if where == 'tool' else f for f in (o.task, o.thread)]
+    kw = dict(parallel=False) if where == 'chat' else {} if is_async else dict(parallel=True)
+    script = [[tool_use('thread' if n % 2 else 'task', n=n) for n in range(6)]]
+    chat = (AsyncChat if is_async else Chat)(MODEL, Sandbox(script).aclient() if is_async else Sandbox(script).client(), tools=tools, **kw)
+    r = chat('Hi', **(dict(parallel=False) if where == 'call' else {}))
+    if is_async: asyncio.run(asyncio.wait_for(r, 60))
+    if where == 'neither': assert o.most > 1
+    else: assert (o.most, o.order) == (1, [*range(6)])
+
+def test_sync_tools_are_not_parallel_unless_asked():
+    o = Overlap()
+    Chat(MODEL, Sandbox([[tool_use('thread', n=n) for n in range(4)]]).client(), tools=[o.thread])('Hi')
+    assert (o.most, o.order) == (1, [0, 1, 2, 3])
+
+var = contextvars.ContextVar('var', default='unset')
+def seen() -> str: return var.get()
+async def aseen() -> str: return var.get()
+
+def test_tools_see_the_context_of_the_caller():
+    script = [[tool_use('seen'), tool_use('aseen')]]
+    async def go():
+        var.set('async')
+        chat = AsyncChat(MODEL, Sandbox(script).aclient(), tools=[seen, aseen, mk_tool(seen, timeout=9)][:2])
+        await chat('Hi')
+        return chat
+    def sync(**kw):
+        var.set('sync')
+        chat = Chat(MODEL, Sandbox(script).client(), tools=[mk_tool(seen, timeout=9), aseen], **kw)
+        chat('Hi')
+        return chat
+    for word, chat in [('async', asyncio.run(go())), *(('sync', contextvars.copy_context().run(lambda: sync(**kw))) for kw in ({}, dict(parallel=True)))]:
+        assert [b['content'] for b in chat.last[1]['content']] == [word, word]
+
+def test_one_failing_tool_fails_alone():
+    async def good():
+        await asyncio.sleep(0.01)
+        return 'good'
+    async def cancelled():
+        task = asyncio.create_task(asyncio.sleep(9))
+        task.cancel()
+        await task
+    def bad(): raise OSError('bad')
+    script = [[tool_use(n) for n in ('good', 'bad', 'cancelled', 'nope', 'good')]]
+    achat = AsyncChat(MODEL, Sandbox(script).aclient(), tools=[good, bad, cancelled])
+    chat = Chat(MODEL, Sandbox(script).client(), tools=[good, bad, cancelled], parallel=True)
+    asyncio.run(achat('Hi'))
+    chat('Hi')
+    assert achat.h == chat.h
+    assert [b.get('is_error', False) for b in chat.last[1]['content']] == [False, True, True, True, False]
+
+def test_an_error_of_approve_ends_the_turn_with_no_tool_left_running():
+    ended = []
+    async def slow():
+        try: await asyncio.sleep(60)
+        finally: ended.append(True)
+    async def approve(call):
+        if call['id'].endswith('1'):
+            await asyncio.sleep(0.01)
+            raise PermissionError('nobody to ask')
+        return True
+    chat = AsyncChat(MODEL, Sandbox([[tool_use('slow'), tool_use('slow')], 'Fine.']).aclient(), tools=[slow])
+    async def go():
+        with pytest.raises(PermissionError): await chat('Hi', approve=approve)
+        assert ended == [True] and chat.h == []
+        return contents(await chat('Hi'))
+    assert asyncio.run(go()) == 'Fine.'
+
+# ---- one chat, many chats
+
+def test_one_chat_refuses_a_second_turn_and_keeps_the_first():
+    async def late(body):
+        await asyncio.sleep(0.01)
+        return 'First.'
+    async def go():
+        chat = AsyncChat(MODEL, Sandbox(late).aclient())
+        others = [lambda: chat('b'), lambda: chat('b', stream=True).run(), lambda: chat.toolloop('b').run(), lambda: chat.parse('b', int), lambda: chat.structured('b', seen)]
+        first, *rest = await asyncio.gather(chat('a'), *(f() for f in others), return_exceptions=True)
+        assert contents(first) == 'First.' and [m['content'] for m in chat.h if m['role'] == 'user'] == ['a']
+        assert all(isinstance(e, RuntimeError) and 'in the middle of a turn' in str(e) for e in rest)
+        s = chat('b', stream=True)
+        async with s:
+            async for _ in s:
+                with pytest.raises(RuntimeError, match='in the middle of a turn'): await chat('c')
+        assert len(chat.h) == 4
+    asyncio.run(go())
+
+def test_many_chats_share_a_client():
+    async def echo(body):
+        await asyncio.sleep(0)
+        return ' '.join(m['content'] for m in body['messages'] if m['role'] == 'user')
+    async def talk(chat, n):
+        for i in range(5): r = await chat(f'{n}.{i}')
+        return contents(r)
+    async def go():
+        c = AsyncClient(MODEL, Sandbox(echo).aclient())
+        chats = [AsyncChat(cli=c) for _ in range(50)]
+        replies = await asyncio.gather(*map(talk, chats, range(50)))
+        assert replies == [' '.join(f'{n}.{i}' for i in range(5)) for n in range(50)]
+        assert c.use == sum((chat.use for chat in chats[1:]), chats[0].use)
+    asyncio.run(go())
+
+# ---- left early
+
+@pytest.mark.parametrize('held', [False, True])
+@pytest.mark.parametrize('how', ['break', 'error', 'return'])
+def test_leaving_a_stream_ends_the_turn_there(how, held):
+    async def go():
+        sb, responses = Sandbox(['one two three', 'Next.']), []
+        chat = AsyncChat(MODEL, watched(sb, responses))
+        s = chat('Hi', stream=True)
+        async def leave(s):
+            async for _ in s:
+                if how == 'error': raise ZeroDivisionError
+                if how == 'return': return
+                break
+        try: await leave(s if held else chat('Hi', stream=True))
+        except ZeroDivisionError: pass
+        assert chat.h == [] and chat.use.total > 0
+        assert contents(await chat('Hi')) == 'Next.'
+        await asyncio.sleep(0.01)
+        assert all(r.is_closed for r in responses) and (not held or [o async for o in s] == [])
+    with no_complaints(): asyncio.run(go())
+
+@pytest.mark.parametrize('inner', [0, 1])
+def test_leaving_a_loop_ends_it_there(inner):
+    async def go():
+        sb, responses = Sandbox([TWO, TWO, 'one two', 'Next.']), []
+        chat = AsyncChat(MODEL, watched(sb, responses), tools=[sums, asums])
+        n = 0
+        async for o in chat.toolloop('Hi', stream=True):
+            if inner and n == 2:
+                async for _ in o: break
+                break
+            n += 1
+            if n == 3: break
+        check_history(chat.h)
+        assert len(chat.h) == 3 and len(sb.requests) == 1 + inner
+        await chat()
+        await asyncio.sleep(0.01)
+        assert all(r.is_closed for r in responses)
+    def sums(a: int, b: int): return a + b
+    async def asums(a: int, b: int): return a + b
+    with no_complaints(): asyncio.run(go())
+
+# ---- cancellation
+
+def watched(sb, responses):
+    "A client of the sandbox; the responses that it gets are noted"
+    async def note(response): responses.append(response)
+    cli = sb.aclient()
+    cli._client.event_hooks = dict(response=[note])
+    return cli
+
+class no_complaints:
+    "Fail on whatever Python says when nobody listens: warnings, lost exceptions, tasks destroyed"
+    def __enter__(self):
+        self.said, self.hook = [], sys.unraisablehook
+        sys.unraisablehook = lambda u: self.said.append(repr(u.exc_value))
+        self.log = logging.getLogger('asyncio')
+        self.handler = logging.Handler()
+        self.handler.emit = lambda r: self.said.append(r.getMessage())
+        self.log.addHandler(self.handler)
+        self.caught = warnings.catch_warnings()
+        self.caught.__enter__()
+        warnings.simplefilter('error')
+
+    def __exit__(self, kind, *_):
+        gc.collect()
+        sys.unraisablehook = self.hook
+        self.log.removeHandler(self.handler)
+        self.caught.__exit__(None, None, None)
+        if kind is None: assert self.said == []
+
+CANCELS, SEED = int(os.environ.get('LLMCHAT_CANCELS', 1000)), int(os.environ.get('LLMCHAT_SEED', 1))
+
+class Scene:
+    "A chat, and something random to do with it"
+    def __init__(self):
+        self.sb, self.responses, self.running, self.late = Sandbox(self.reply), [], Counter(), threading.Event()
+        self.cli, self.tools = watched(self.sb, self.responses), [mk_tool(f) for f in (self.task, self.patient, self.thread)]
+
+    def begin(self, rng):
+        self.rng, self.ends, self.chat = rng, False, AsyncChat(MODEL, self.cli, tools=self.tools)
+        self.responses.clear()
+        return rng.choice([self.call, self.stream, self.loop, self.parts, self.structured, self.parse])
+
+    def reply(self, body):
+        rng = self.rng
+        if self.ends: return 'All is well.'
+        if 'output_config' in body: return '{"value":1}'
+        if body.get('tool_choice', {}).get('type') in ('any', 'tool'): return [tool_use('task', n=3)]
+        calls = [tool_use(rng.choice(['task', 'patient', 'thread']), n=rng.randrange(4)) for _ in range(rng.randrange(1, 4))]
+        return rng.choice(['Some words to be streamed.', [*calls], ['With words.', *calls], Fail(529), Cut('cut off here', events=5)])
+
+    async def task(self, n: int):
+        self.running['task'] += 1
+        try:
+            for _ in range(n): await asyncio.sleep(0)
+        finally: self.running['task'] -= 1
+        return n
+
+    async def patient(self, n: int):
+        "Takes its time to clean up."
+        self.running['patient'] += 1
+        try: await asyncio.sleep(0.001 * n)
+        finally:
+            with anyio.CancelScope(shield=True): await asyncio.sleep(0)
+            self.running['patient'] -= 1
+
+    def thread(self, n: int): self.late.wait(0.0005 * n)
+
+    async def call(self): await self.chat('Hi')
+    async def stream(self):
+        async for _ in self.chat('Hi', stream=True): await asyncio.sleep(0)
+    async def loop(self):
+        async for _ in self.chat.toolloop('Hi', max_steps=4): await asyncio.sleep(0)
+    async def parts(self):
+        async for o in self.chat.toolloop('Hi', max_steps=4, stream=True):
+            if isinstance(o, dict): continue
+            async for _ in o: await asyncio.sleep(0)
+    async def structured(self): await self.chat.structured('Hi', self.tools[0], retries=1)
+    async def parse(self): await self.chat.parse('Hi', int)
+
+async def interrupted(rng, do, ticks):
+    "Do it, but cancel it after so many turns of the event loop; was it cancelled?"
+    task = asyncio.ensure_future(do())
+    how = rng.choice(['cancel', 'scope', 'twice'])
+    if how == 'scope':
+        task.cancel()
+        await asyncio.wait([task])
+        with anyio.CancelScope() as scope:
+            async def later():
+                for _ in range(ticks): await asyncio.sleep(0)
+                scope.cancel()
+            other = asyncio.ensure_future(later())
+            await do()
+        other.cancel()
+        await asyncio.wait([other])
+        return scope.cancelled_caught
+    for _ in range(ticks): await asyncio.sleep(0)
+    task.cancel()
+    if how == 'twice': asyncio.get_running_loop().call_soon(task.cancel)
+    await asyncio.wait([task])
+    if not task.cancelled() and task.exception(): raise task.exception()
+    return task.cancelled()
+
+async def cancel_once(scene, seed):
+    rng = random.Random(seed)
+    do = scene.begin(rng)
+    chat, cut = scene.chat, False
+    for _ in range(rng.randrange(2)):
+        with suppress(anthropic.APIError, ValueError): await do()
+    before = list(chat.h)
+    with suppress(anthropic.APIError, ValueError): cut = await interrupted(rng, do, rng.randrange(rng.choice([8, 16, 40])))
+    assert not +scene.running, 'a tool is still running'
+    check_history(chat.h, types=seed % 20 == 0)
+    if cut and do not in (scene.loop, scene.parts): assert chat.h == before
+    else: assert chat.h[:max(0, len(before) - 1)] == before[:-1]
+    scene.ends = True
+    assert contents(await chat('Still there?')) == 'All is well.'
+    check_history(chat.h, types=False)
+    for _ in range(3): await asyncio.sleep(0)
+    assert all(r.is_closed for r in scene.responses), 'a connection is open'
+    return cut
+
+def test_cancelled_anywhere_a_chat_is_as_it_was():
+    async def go():
+        scene, done, seed = Scene(), Counter(), SEED * 1_000_000
+        while done[True] < CANCELS:
+            seed += 1
+            try: done[await cancel_once(scene, seed)] += 1
+            except BaseException as e:
+                e.add_note(f'seed {seed}, LLMCHAT_SEED={SEED}')
+                raise
+        return done
+    with no_complaints(): done = asyncio.run(go())
+    print(f'LLMCHAT_SEED={SEED}: {done[True]} cancelled on their way, {done[False]} were done before')
+
+def test_a_sync_tool_that_outlives_its_turn_does_no_harm():
+    started, go_on, ended = (threading.Event() for _ in range(3))
+    def stuck():
+        started.set()
+        go_on.wait(30)
+        ended.set()
+    async def go():
+        chat = AsyncChat(MODEL, Sandbox([[tool_use('stuck')], 'Fine.']).aclient(), tools=[stuck])
+        task = asyncio.create_task(chat('Hi'))
+        while not started.is_set(): await asyncio.sleep(0.001)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError): await task
+        assert chat.h == [] and contents(await chat('Hi')) == 'Fine.'
+        go_on.set()
+        while not ended.is_set(): await asyncio.sleep(0.001)
+        assert len(chat.h) == 2
+    with no_complaints(): asyncio.run(go())
+
+# ---- event loops and real connections
+
+class Handler(BaseHTTPRequestHandler):
+    "An API on the loopback; it says how many it has answered, or streams until nobody listens"
+    protocol_version = 'HTTP/1.1'
+    def log_message(self, *args): pass
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers['content-length'])))
+        s, s.n = self.server, self.server.n + 1
+        s.ports.add(self.client_address[1])
+        msg = mk_reply(f'Reply {s.n}', body)
+        if not body.get('stream'): return self.send('application/json', [json.dumps(msg).encode()])
+        events = sse(mk_events(msg))
+        if body['messages'][-1]['content'] != 'For ever': return self.send('text/event-stream', events)
+        with suppress(OSError): self.send('text/event-stream', [*events[:3], *(events[3:4] * 1_000_000)])
+        self.close_connection = True
+        s.gone.set()
+
+    def send(self, kind, chunks):
+        self.send_response(200)
+        self.send_header('content-type', kind)
+        self.send_header('transfer-encoding', 'chunked')
+        self.end_headers()
+        for c in chunks: self.wfile.write(b'%x\r\n%s\r\n' % (len(c), c))
+        self.wfile.write(b'0\r\n\r\n')
+
+@pytest.fixture
+def server():
+    s = ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+    s.n, s.ports, s.gone, s.daemon_threads, s.handle_error = 0, set(), threading.Event(), True, lambda *args: None
+    s.at = dict(api_key='none', base_url=f'http://127.0.0.1:{s.server_port}', max_retries=0)
+    thread = threading.Thread(target=s.serve_forever, kwargs=dict(poll_interval=0.01))
+    thread.start()
+    yield s
+    s.shutdown()
+    thread.join()
+    s.server_close()
+
+async def turn(chat):
+    async for _ in chat('Hi', stream=True): pass
+    return contents(await chat('And?'))
+
+def test_a_chat_outlives_its_event_loop(server):
+    chat = AsyncChat(MODEL, **server.at)
+    with no_complaints():
+        assert [asyncio.run(turn(chat)) for _ in range(3)] == ['Reply 2', 'Reply 4', 'Reply 6']
+        assert len(server.ports) == 3 and len(chat.c._clis.clis) == 1, 'one connection for each loop, and none kept'
+        del chat
+
+@pytest.mark.filterwarnings('ignore:unclosed:ResourceWarning') # the first connection belongs to the user's own client
+def test_so_does_a_chat_with_an_sdk_client_of_ones_own(server):
+    cli = anthropic.AsyncAnthropic(**server.at)
+    chat = AsyncChat(MODEL, cli)
+    assert [asyncio.run(turn(chat)) for _ in range(3)] == ['Reply 2', 'Reply 4', 'Reply 6']
+    assert not cli.is_closed(), 'what is not ours is not closed'
+    async def bare(): return await cli.messages.create(model=MODEL, max_tokens=9, messages=[dict(role='user', content='Hi')])
+    with pytest.raises((RuntimeError, anthropic.APIConnectionError)): asyncio.run(bare())
+    del chat, cli
+    gc.collect()
+
+def test_an_http_client_of_ones_own_is_left_as_it_is(server):
+    http = httpx2.AsyncClient(transport=httpx2.AsyncHTTPTransport())
+    cli = anthropic.AsyncAnthropic(**server.at, http_client=http)
+    chat = AsyncChat(MODEL, cli)
+    async def go():
+        await turn(chat)
+        await chat.c.close()
+        assert not http.is_closed
+        await http.aclose()
+    with no_complaints(): asyncio.run(go())
+    sb = Sandbox(['one', 'two'])
+    chat = AsyncChat(MODEL, sb.aclient())
+    for _ in range(2): asyncio.run(chat('Hi'))
+    assert len(sb.requests) == 2 and not chat.c.cli.is_closed()
+
+def test_a_client_is_closed_with_async_with(server):
+    async def go():
+        async with AsyncChat(MODEL, **server.at) as chat: await turn(chat)
+        assert chat.c.cli.is_closed()
+        async with AsyncClient(MODEL, **server.at) as c: await c('Hi')
+        assert c.cli.is_closed()
+    with no_complaints(): asyncio.run(go())
+
+def test_a_client_that_is_dropped_closes(server):
+    async def go():
+        chat = AsyncChat(MODEL, **server.at)
+        await turn(chat)
+        cli = chat.c.cli
+        del chat
+        gc.collect()
+        for _ in range(9): await asyncio.sleep(0)
+        assert cli.is_closed()
+    with no_complaints(): asyncio.run(go())
+
+@pytest.mark.parametrize('how', ['cancel', 'timeout', 'break', 'close'])
+def test_nothing_more_is_read_from_a_stream_that_is_left(how, server):
+    async def go():
+        chat = AsyncChat(MODEL, **server.at)
+        s = chat('For ever', stream=True)
+        async def read():
+            n = 0
+            async for _ in s:
+                n += 1
+                if n > 3 and how == 'close': return await s.close()
+                if n > 3 and how == 'break': break
+        task = asyncio.create_task(read())
+        if how == 'timeout':
+            with pytest.raises(TimeoutError): await asyncio.wait_for(task, 0.05)
+        elif how == 'cancel':
+            while server.n == 0: await asyncio.sleep(0.001)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError): await task
+        else: await task
+        while not server.gone.is_set(): await asyncio.sleep(0.001)
+        assert chat.h == [] and await turn(chat) == 'Reply 3'
+    with no_complaints(): asyncio.run(asyncio.wait_for(go(), 60))
+
+def test_the_sync_driver_closes_too(server):
+    with Chat(MODEL, **server.at) as chat:
+        for _ in chat('For ever', stream=True): break
+        assert server.gone.wait(60) and chat.h == []
+        assert contents(chat('Hi')) == 'Reply 2'
+
+def test_aiohttp(server):
+    pytest.importorskip('httpx_aiohttp')
+    c = AsyncClient(MODEL, aiohttp=True, **server.at)
+    assert 'Aiohttp' in type(c.cli._client).__mro__[1].__name__
+    chat = AsyncChat(cli=c)
+    with no_complaints():
+        assert [asyncio.run(turn(chat)) for _ in range(2)] == ['Reply 2', 'Reply 4']
+        del c, chat
+
+def test_trio(server):
+    trio = pytest.importorskip('trio')
+    async def go():
+        async with AsyncChat(MODEL, **server.at) as chat:
+            assert await turn(chat) == 'Reply 2'
+            with trio.move_on_after(0.05):
+                async with chat('For ever', stream=True) as s:
+                    async for _ in s: pass
+            assert len(chat.h) == 4 and await turn(chat) == 'Reply 5'
+    with no_complaints():
+        for _ in range(2):
+            trio.run(go)
+            server.n = 0
+
+def test_ipython_awaits_at_the_top(tmp_path):
+    code = f"""
+from llmchat import AsyncChat, Sandbox, contents
+chat = AsyncChat({MODEL!r}, Sandbox(['one two', 'three']).aclient())
+pieces = [p async for p in chat('Hi', stream=True)]
+r = await chat('Hi')
+print(pieces, contents(r), len(chat.h))"""
+    env = os.environ | dict(IPYTHONDIR=str(tmp_path), PYTHONWARNINGS='')
+    res = subprocess.run([sys.executable, '-m', 'IPython', '--no-banner', '-c', code], capture_output=True, text=True, env=env)
+    assert res.stdout.strip() == "['one', ' two'] three 4", res.stderr
