@@ -9,6 +9,7 @@ import cachy.core, httpx2
 from IPython.display import Markdown, display
 
 from llmchat.local import address, alias, find_model_file
+from llmchat.replies import register_display
 from llmchat.sdk import anthropic, default_model, mk_cli
 
 here = Path(__file__).parent
@@ -62,6 +63,7 @@ def patch_sends():
 
 def recorded():
     "Replay recorded replies from here on; the model that they were recorded with, to be used in lessons"
+    register_display() # Several notebooks may be run in one process, each with a shell of its own
     told = json.loads(about.read_text())
     folder = kept
     if not (os.environ.get('IN_TEST') or os.environ.get('CI')):
