@@ -75,7 +75,7 @@ class BaseClient(Generic[_Reply, _StreamT, _Count, _List]):
         s = (kind or self._stream)(flow, self._wire())
         return s if kind else s.run()
 
-# %% ../nbs/00_core.ipynb #464fa609
+# %% ../nbs/00_core.ipynb #24014773
 @patch
 def _ask(self: BaseClient, req: dict[str, Any], stream: bool = False, prefill: str = '',
     cb: Callable[..., Any] | None = None, ledgers: tuple[Ledger, ...] = (), **show: Any) -> Flow:
@@ -88,7 +88,7 @@ def _ask(self: BaseClient, req: dict[str, Any], stream: bool = False, prefill: s
     except BaseException as e:
         r = _message(b.partial)
         e.partial = r and _prefilled(r, prefill)
-        redact_error(e, secrets(self.cli))
+        redact_error(e, self.cli, req.get('extra_headers'))
         raise (err := _explained(e, prefill))
     finally:
         for ledger in (self._ledger, *ledgers) if r is not None else (): ledger.add(r.model, r.usage)
@@ -96,15 +96,14 @@ def _ask(self: BaseClient, req: dict[str, Any], stream: bool = False, prefill: s
     if cb: cb(r)
     return r
 
-# %% ../nbs/00_core.ipynb #6e73ba53
+# %% ../nbs/00_core.ipynb #93da773f
 @patch
 def _whole(self: BaseClient, req: dict[str, Any]) -> Flow:
     "A reply that comes as a whole"
     wait = long_wait(req['max_tokens'])
     if wait and 'timeout' not in req and getattr(self.cli, 'timeout', None) == anthropic.DEFAULT_TIMEOUT:
         req = req | dict(timeout=anthropic.Timeout(wait, connect=5))
-    try: r = yield ask('call', 'messages.create', req)
-    except (JSONDecodeError, UnicodeDecodeError) as e: raise self._garbled(e.object if isinstance(e, UnicodeError) else e.doc, e)
+    r = yield from self._plain('messages.create', req)
     try:
         check_start(vars(r))
         for b in r.content: check_block(vars(b))
@@ -112,11 +111,18 @@ def _whole(self: BaseClient, req: dict[str, Any]) -> Flow:
     return r
 
 @patch
+def _plain(self: BaseClient, path: str, req: dict[str, Any]) -> Flow:
+    "A call of the SDK whose answer is no stream"
+    try: return (yield ask('call', path, req))
+    except JSONDecodeError as e: raise self._garbled(e.doc, e)
+    except UnicodeDecodeError as e: raise self._garbled(e.object, e)
+
+@patch
 def _garbled(self: BaseClient, what: Any, cause: Exception | None = None) -> Exception:
     "The error for what is not a reply"
-    return garbled(f'{what!r:.200}', httpx2.Request('POST', self.cli.base_url), cause)
+    return garbled(what, httpx2.Request('POST', self.cli.base_url), cause)
 
-# %% ../nbs/00_core.ipynb #4c069d17
+# %% ../nbs/00_core.ipynb #e3af5f34
 def _streamed(req: dict[str, Any], b: Builder, prefill: str = '', events: bool = False, thinking: bool = False) -> Flow:
     "A reply that comes in pieces: yields its text as it comes, and thinking or the SDK's events if asked to"
     response = yield ask('open', req, events)
@@ -124,24 +130,25 @@ def _streamed(req: dict[str, Any], b: Builder, prefill: str = '', events: bool =
     if prefill and not events: yield prefill
     while not b.done:
         try: piece = yield read
+        except anthropic.APIStatusError as e: raise stream_error(e.body if isinstance(e.body, dict) else {}, response) from e
         except anthropic.AnthropicError: raise
         except Exception as e: raise broken(response.request, e)
         if piece is None: raise broken(response.request)
-        try: texts = _taken(piece, feed, b, response)
+        try:
+            for text in _taken(piece, feed, b, response):
+                if not events and (thinking or not isinstance(text, Thinking)): yield text
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as e:
-            raise garbled(f'{piece!r:.200}', response.request, e)
+            raise garbled(piece, response.request, e)
         if events: yield piece
-        else: yield from texts if thinking else (t for t in texts if not isinstance(t, Thinking))
     yield from _to_end()
     return _message(b.msg)
 
-def _taken(piece: Any, feed: Callable[[bytes], list[Any]], b: Builder, response: Any) -> list[str]:
+def _taken(piece: Any, feed: Callable[[bytes], Iterator[Any]], b: Builder, response: Any) -> Iterator[str]:
     "Give a piece of a stream to the builder: bytes, or an event that the SDK has decoded; the text in it"
-    res = []
     for ev in feed(piece) if isinstance(piece, bytes) else [piece.to_dict(warnings=False)]:
         if ev['type'] == 'error': raise stream_error(ev, response)
-        if text := b.add(ev): res.append(text)
-    return res
+        if text := b.add(ev): yield text
+        if b.done: return
 
 def _to_end() -> Flow:
     "Read what follows the end of a message; nothing that happens there matters"
@@ -169,13 +176,14 @@ def _explained(e: BaseException, prefill: str) -> BaseException:
     err.__cause__, err.partial = e, e.partial
     return err
 
-# %% ../nbs/00_core.ipynb #c1064773
+# %% ../nbs/00_core.ipynb #3feb893f
 @patch
 def _note(self: BaseClient, req: dict[str, Any], r: Any, err: BaseException | None, began: float) -> None:
     "Add a request and what came of it to the log"
-    req = {k: v for k, v in req.items() if k != 'extra_headers'}
-    entry = dict(time=began, seconds=time() - began, request=deepcopy(req), reply=r, error=err and repr(err))
-    self.log.append(redact(entry, secrets(self.cli)))
+    hidden = secrets(self.cli, headers := req.get('extra_headers'))
+    req = redact({k: deepcopy(v) for k, v in req.items() if v is not headers}, hidden)
+    reply = _message(redact(r.to_dict(warnings=False), hidden)) if r is not None else None
+    self.log.append(dict(time=began, seconds=time() - began, request=req, reply=reply, error=err and repr(err)))
 
 # %% ../nbs/00_core.ipynb #2989c99b
 class _Calls(BaseClient[_Reply, _StreamT, _Count, _List]):
@@ -206,14 +214,14 @@ class _Calls(BaseClient[_Reply, _StreamT, _Count, _List]):
         return self._go(self._call(msgs, settings, stream, cb=cb, events=events, thinking=thinking),
             self._stream if stream else None)
 
-# %% ../nbs/00_core.ipynb #acd86744
+# %% ../nbs/00_core.ipynb #45dc71b4
 @patch
 def _info(self: BaseClient) -> Flow:
     "The API's `ModelInfo` of this model; None where there is none"
     key = info_key(self.cli, self.model)
     if infos.get(key) is not None: return infos[key]
-    try: info = yield ask('call', 'models.retrieve', dict(model_id=self.model))
-    except (anthropic.APIError, ValueError): return None
+    try: info = yield from self._plain('models.retrieve', dict(model_id=self.model))
+    except anthropic.APIError: return None
     if hasattr(info, 'capabilities'): infos[key] = info
     return infos.get(key)
 
@@ -235,15 +243,16 @@ def _ask_thinking(self: BaseClient, request: Callable[[Any], dict[str, Any]], op
     info = yield from self._info()
     return (yield from self._ask(request(info), **opts))
 
-# %% ../nbs/00_core.ipynb #37a15bc7
+# %% ../nbs/00_core.ipynb #776f608d
 @patch
 def _count(self: BaseClient, req: dict[str, Any]) -> Flow:
     "How many tokens a request has"
     need_key(self.cli)
-    try: r = yield ask('call', 'messages.count_tokens', req)
-    except BaseException as e: redact_error(e, secrets(self.cli)); raise
-    if isinstance(n := getattr(r, 'input_tokens', None), int): return n
-    raise self._garbled(r)
+    try:
+        r = yield from self._plain('messages.count_tokens', req)
+        if isinstance(n := getattr(r, 'input_tokens', None), int): return n
+        raise self._garbled(r)
+    except BaseException as e: redact_error(e, self.cli); raise
 
 # %% ../nbs/00_core.ipynb #3a63bd07
 @patch
