@@ -10,7 +10,7 @@ __all__ = ['BaseClient', 'Client', 'BaseChat', 'LimitReached', 'Chat', 'URL', 'm
            'find_model', 'Stream', 'mk_tool', 'ToolResult', 'mk_funcres', 'mk_toolres', 'search_conf', 'fetch_conf',
            'ReplyError']
 
-# %% ../nbs/00_core.ipynb #a7d81051
+# %% ../nbs/00_core.ipynb #d121d7b9
 from collections.abc import Awaitable, Iterator
 from contextlib import suppress
 from copy import copy, deepcopy
@@ -32,7 +32,7 @@ from .sdk import (anthropic, httpx2, broken, default_model, find_model, garbled,
     need_key, redact, redact_error, secrets, stream_error)
 from .drivers import Flow, Parts, Stream, SyncIO, ask
 from .tools import (BadCall, Tool, Toolbox, ToolResult, cut_off, fetch_conf, mk_box, mk_funcres, mk_tool,
-    mk_toolres, not_run, run_calls, search_conf, to_send)
+    mk_toolres, not_run, run_calls, search_conf)
 from .toolloop import final_prompt, loop_course
 from .structured import Answer, ReplyError, called, parsed, until_fits
 
@@ -75,23 +75,20 @@ class BaseClient(Generic[_Reply, _StreamT, _Count, _List]):
         s = (kind or self._stream)(flow, self._wire())
         return s if kind else s.run()
 
-# %% ../nbs/00_core.ipynb #80851d4f
+# %% ../nbs/00_core.ipynb #24014773
 @patch
 def _ask(self: BaseClient, req: dict[str, Any], stream: bool = False, prefill: str = '',
-    cb: Callable[..., Any] | None = None, ledgers: tuple[Ledger, ...] = (), failed: Callable[..., Any] = noop,
-    **show: Any) -> Flow:
-    "One request and its reply; `failed` is given what had come of one that fails or is left early"
+    cb: Callable[..., Any] | None = None, ledgers: tuple[Ledger, ...] = (), **show: Any) -> Flow:
+    "One request and its reply"
     b, began, r, err = Builder(), time(), None, None
     try:
         need_key(self.cli)
-        sent = to_send(req)
-        r = (yield from _streamed(sent, b, prefill, **show)) if stream else (yield from self._whole(sent))
+        r = (yield from _streamed(req, b, prefill, **show)) if stream else (yield from self._whole(req))
         r = self.result = _prefilled(r, prefill)
     except BaseException as e:
         r = _message(b.partial)
         e.partial = r and _prefilled(r, prefill)
-        failed(e.partial)
-        redact_error(e, secrets(self.cli))
+        redact_error(e, self.cli, req.get('extra_headers'))
         raise (err := _explained(e, prefill))
     finally:
         for ledger in (self._ledger, *ledgers) if r is not None else (): ledger.add(r.model, r.usage)
@@ -99,15 +96,14 @@ def _ask(self: BaseClient, req: dict[str, Any], stream: bool = False, prefill: s
     if cb: cb(r)
     return r
 
-# %% ../nbs/00_core.ipynb #6e73ba53
+# %% ../nbs/00_core.ipynb #93da773f
 @patch
 def _whole(self: BaseClient, req: dict[str, Any]) -> Flow:
     "A reply that comes as a whole"
     wait = long_wait(req['max_tokens'])
     if wait and 'timeout' not in req and getattr(self.cli, 'timeout', None) == anthropic.DEFAULT_TIMEOUT:
         req = req | dict(timeout=anthropic.Timeout(wait, connect=5))
-    try: r = yield ask('call', 'messages.create', req)
-    except (JSONDecodeError, UnicodeDecodeError) as e: raise self._garbled(e.object if isinstance(e, UnicodeError) else e.doc, e)
+    r = yield from self._plain('messages.create', req)
     try:
         check_start(vars(r))
         for b in r.content: check_block(vars(b))
@@ -115,11 +111,18 @@ def _whole(self: BaseClient, req: dict[str, Any]) -> Flow:
     return r
 
 @patch
+def _plain(self: BaseClient, path: str, req: dict[str, Any]) -> Flow:
+    "A call of the SDK whose answer is no stream"
+    try: return (yield ask('call', path, req))
+    except JSONDecodeError as e: raise self._garbled(e.doc, e)
+    except UnicodeDecodeError as e: raise self._garbled(e.object, e)
+
+@patch
 def _garbled(self: BaseClient, what: Any, cause: Exception | None = None) -> Exception:
     "The error for what is not a reply"
-    return garbled(f'{what!r:.200}', httpx2.Request('POST', self.cli.base_url), cause)
+    return garbled(what, httpx2.Request('POST', self.cli.base_url), cause)
 
-# %% ../nbs/00_core.ipynb #4c069d17
+# %% ../nbs/00_core.ipynb #e3af5f34
 def _streamed(req: dict[str, Any], b: Builder, prefill: str = '', events: bool = False, thinking: bool = False) -> Flow:
     "A reply that comes in pieces: yields its text as it comes, and thinking or the SDK's events if asked to"
     response = yield ask('open', req, events)
@@ -127,24 +130,25 @@ def _streamed(req: dict[str, Any], b: Builder, prefill: str = '', events: bool =
     if prefill and not events: yield prefill
     while not b.done:
         try: piece = yield read
+        except anthropic.APIStatusError as e: raise stream_error(e.body if isinstance(e.body, dict) else {}, response) from e
         except anthropic.AnthropicError: raise
         except Exception as e: raise broken(response.request, e)
         if piece is None: raise broken(response.request)
-        try: texts = _taken(piece, feed, b, response)
+        try:
+            for text in _taken(piece, feed, b, response):
+                if not events and (thinking or not isinstance(text, Thinking)): yield text
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as e:
-            raise garbled(f'{piece!r:.200}', response.request, e)
+            raise garbled(piece, response.request, e)
         if events: yield piece
-        else: yield from texts if thinking else (t for t in texts if not isinstance(t, Thinking))
     yield from _to_end()
     return _message(b.msg)
 
-def _taken(piece: Any, feed: Callable[[bytes], list[Any]], b: Builder, response: Any) -> list[str]:
+def _taken(piece: Any, feed: Callable[[bytes], Iterator[Any]], b: Builder, response: Any) -> Iterator[str]:
     "Give a piece of a stream to the builder: bytes, or an event that the SDK has decoded; the text in it"
-    res = []
     for ev in feed(piece) if isinstance(piece, bytes) else [piece.to_dict(warnings=False)]:
         if ev['type'] == 'error': raise stream_error(ev, response)
-        if text := b.add(ev): res.append(text)
-    return res
+        if text := b.add(ev): yield text
+        if b.done: return
 
 def _to_end() -> Flow:
     "Read what follows the end of a message; nothing that happens there matters"
@@ -172,13 +176,14 @@ def _explained(e: BaseException, prefill: str) -> BaseException:
     err.__cause__, err.partial = e, e.partial
     return err
 
-# %% ../nbs/00_core.ipynb #c1064773
+# %% ../nbs/00_core.ipynb #3feb893f
 @patch
 def _note(self: BaseClient, req: dict[str, Any], r: Any, err: BaseException | None, began: float) -> None:
     "Add a request and what came of it to the log"
-    req = {k: v for k, v in req.items() if k != 'extra_headers'}
-    entry = dict(time=began, seconds=time() - began, request=deepcopy(req), reply=r, error=err and repr(err))
-    self.log.append(redact(entry, secrets(self.cli)))
+    hidden = secrets(self.cli, headers := req.get('extra_headers'))
+    req = redact({k: deepcopy(v) for k, v in req.items() if v is not headers}, hidden)
+    reply = _message(redact(r.to_dict(warnings=False), hidden)) if r is not None else None
+    self.log.append(dict(time=began, seconds=time() - began, request=req, reply=reply, error=err and repr(err)))
 
 # %% ../nbs/00_core.ipynb #2989c99b
 class _Calls(BaseClient[_Reply, _StreamT, _Count, _List]):
@@ -209,14 +214,14 @@ class _Calls(BaseClient[_Reply, _StreamT, _Count, _List]):
         return self._go(self._call(msgs, settings, stream, cb=cb, events=events, thinking=thinking),
             self._stream if stream else None)
 
-# %% ../nbs/00_core.ipynb #acd86744
+# %% ../nbs/00_core.ipynb #45dc71b4
 @patch
 def _info(self: BaseClient) -> Flow:
     "The API's `ModelInfo` of this model; None where there is none"
     key = info_key(self.cli, self.model)
     if infos.get(key) is not None: return infos[key]
-    try: info = yield ask('call', 'models.retrieve', dict(model_id=self.model))
-    except (anthropic.APIError, ValueError): return None
+    try: info = yield from self._plain('models.retrieve', dict(model_id=self.model))
+    except anthropic.APIError: return None
     if hasattr(info, 'capabilities'): infos[key] = info
     return infos.get(key)
 
@@ -238,32 +243,29 @@ def _ask_thinking(self: BaseClient, request: Callable[[Any], dict[str, Any]], op
     info = yield from self._info()
     return (yield from self._ask(request(info), **opts))
 
-# %% ../nbs/00_core.ipynb #37a15bc7
+# %% ../nbs/00_core.ipynb #776f608d
 @patch
 def _count(self: BaseClient, req: dict[str, Any]) -> Flow:
     "How many tokens a request has"
     need_key(self.cli)
-    try: r = yield ask('call', 'messages.count_tokens', req)
-    except BaseException as e: redact_error(e, secrets(self.cli)); raise
-    if isinstance(n := getattr(r, 'input_tokens', None), int): return n
-    raise self._garbled(r)
+    try:
+        r = yield from self._plain('messages.count_tokens', req)
+        if isinstance(n := getattr(r, 'input_tokens', None), int): return n
+        raise self._garbled(r)
+    except BaseException as e: redact_error(e, self.cli); raise
 
-# %% ../nbs/00_core.ipynb #662c93f5
+# %% ../nbs/00_core.ipynb #3a63bd07
 @patch
 def _exchanges(self: BaseClient, box: Toolbox, settings: dict[str, Any], opts: dict[str, Any], run: dict[str, Any],
     before: Callable[[], Any] = noop) -> Callable[..., Flow]:
     "The course of an exchange: given a dialog, more settings and `keep`, returns the reply and its messages"
     def exchange(msgs: list[dict[str, Any]], more: dict[str, Any], keep: Any) -> Flow:
         before()
-        own = 'tools' in more # Is the tool only a form for the answer?
-        tools = mk_box(more['tools']) if own else box
-        told = settings | more | dict(tools=tools)
-        if 'output_config' in more: told['output_config'] = (settings.get('output_config') or {}) | more['output_config']
-        r = yield from self._call(msgs, told, **opts)
+        r = yield from self._call(msgs, settings | more | dict(tools=box), **opts)
         reply = mk_msg(r)
         calls = find_blocks(reply, 'tool_use')
-        off = r.stop_reason in cut_off or told.get('tool_choice') is False
-        if calls and not off: results = yield from run_calls(calls, tools, keep=keep or noop, **({} if own else run))
+        off = r.stop_reason in cut_off or (settings | more).get('tool_choice') is False
+        if calls and not off: results = yield from run_calls(calls, box, keep=keep or noop, **run)
         else: results = [not_run(c, r.stop_reason) for c in calls]
         return r, [m for m in (reply, dict(role='user', content=results)) if m['content']]
     return exchange
@@ -282,7 +284,7 @@ def _object(self: BaseClient, exchange: Callable[..., Flow], msgs: list[dict[str
 
 def _first(flow: Flow) -> Flow: return (yield from flow)[0]
 
-# %% ../nbs/00_core.ipynb #2eef40b2
+# %% ../nbs/00_core.ipynb #ecf1af23
 class _Values(_Calls[_Reply, _StreamT, _Count, _List]):
     def structured(self,
         msgs: Any, # A prompt or a dialog, as for a call
@@ -304,7 +306,7 @@ class _Values(_Calls[_Reply, _StreamT, _Count, _List]):
     ) -> Any: # An object of type `T`
         "Ask for one object of a type; `ReplyError` if the reply does not fit"
         answer = Answer(T)
-        exchange = self._exchanges(mk_box(kw.get('tools')), dict(cache=self.cache) | kw, {}, {})
+        exchange = self._exchanges(Toolbox(answer.tool), dict(cache=self.cache) | kw, {}, {})
         return self._go(_first(self._object(exchange, mk_msgs(msgs), answer, retries)))
 
 # %% ../nbs/00_core.ipynb #88d562a1
@@ -405,7 +407,7 @@ def _opened(self: BaseChat, msg: dict[str, Any] | None, h: list[dict[str, Any]])
     msg = msg or mk_msg(self.cont_pr)
     return (end - 1, [_joined(h[-1], msg)]) if waiting else (end, [msg])
 
-# %% ../nbs/00_core.ipynb #ec8ee7ec
+# %% ../nbs/00_core.ipynb #1f935fd1
 @patch
 def _turn(self: BaseChat, msg: dict[str, Any] | None, work: Callable[[list[dict[str, Any]]], Flow],
     again: bool = False) -> Flow:
@@ -422,6 +424,9 @@ def _turn(self: BaseChat, msg: dict[str, Any] | None, work: Callable[[list[dict[
         if again: self._turns.pop()
         self._commit((at, h[at:], msg), new, more, r)
         return value
+    except BaseException as e:
+        self.partial = getattr(e, 'partial', None)
+        raise
     finally: self._busy.release()
 
 @patch
@@ -448,13 +453,13 @@ def _afford(self: BaseChat, max_cost: float | None = None, max_calls: int | None
     if max_calls is not None and self.calls >= max_calls:
         raise LimitReached(f'max_calls is {max_calls}, and {self.calls} tool calls are made')
 
-# %% ../nbs/00_core.ipynb #2a77837c
+# %% ../nbs/00_core.ipynb #dc2a5d2c
 @patch
 def _exchange(self: BaseChat, kw: dict[str, Any], stream: bool = False, box: Toolbox | None = None) -> Callable[..., Flow]:
     "The course of an exchange of this chat, with settings for this call"
     settings, opts, run, limits = _split(self.settings | kw, _opts, _runs, _limits)
     box = box or mk_box(settings['tools'], self.ns)
-    opts |= dict(stream=stream, ledgers=(self._ledger,), failed=partial(setattr, self, 'partial'))
+    opts |= dict(stream=stream, ledgers=(self._ledger,))
     run = dict(parallel=self.c._parallel) | {k if k != 'max_result' else 'most': v for k, v in run.items()}
     exchange = self.c._exchanges(box, settings, opts, run, lambda: self._afford(**limits))
     def counted(*args: Any) -> Flow:
@@ -514,7 +519,7 @@ class _Talks(BaseChat[_Reply, _StreamT, _Count, _List]):
         course = loop_course(turn, self, self._checked(pr, kwargs), max_steps, cont_func, final_prompt, stream)
         return self.c._go(course, self.c._parts if stream else self.c._stream)
 
-# %% ../nbs/00_core.ipynb #b0898d8a
+# %% ../nbs/00_core.ipynb #85198cd9
 class _Answers(_Talks[_Reply, _StreamT, _Count, _List]):
     @delegates(_Values.structured)
     def structured(self, pr: Any, tools: Any, ns: Any = None, retries: int = 0, **kwargs: Any) -> _List:
@@ -527,7 +532,7 @@ class _Answers(_Talks[_Reply, _StreamT, _Count, _List]):
     def parse(self, pr: Any, T: Any, retries: int = 0, **kwargs: Any) -> Any:
         "As for a client, as a turn of this chat"
         msg, answer = self._checked(pr, kwargs), Answer(T)
-        exchange = self._exchange(kwargs)
+        exchange = self._exchange(kwargs, box=Toolbox(answer.tool))
         return self.c._go(self._turn(msg, lambda msgs: self.c._object(exchange, msgs, answer, retries)))
 
     @property

@@ -58,10 +58,10 @@ def _media(b: dict[str, Any]) -> str:
     src = b.get('source') or {}
     return f"[{b.get('title') or src.get('url') or src.get('media_type') or src.get('file_id') or b['type']}]"
 
-# %% ../nbs/00c_replies.ipynb #4e1f62f7
+# %% ../nbs/00c_replies.ipynb #f5fbdc3c
 def _thinking(b: dict[str, Any]) -> str: return b.get('thinking') or '(not shown)'
 
-_readers: dict[str, Callable[..., str]] = dict(text=lambda b: b['text'], thinking=_thinking,
+_readers: dict[str, Callable[..., str]] = dict(text=lambda b: b.get('text') or '', thinking=_thinking,
     redacted_thinking=_thinking, tool_use=_call, server_tool_use=_call, tool_result=_result, image=_media,
     document=_media, web_search_result=lambda b: f"[{b.get('title')}]({b.get('url')})")
 

@@ -7,16 +7,17 @@ Docs: https://llmchat-owner.github.io/llmchat/sdk.html.md"""
 # %% auto #0
 __all__ = ['anthropic', 'httpx2', 'pydantic', 'anyio', 'asyncio', 'models', 'infos', 'LazyModule', 'Models', 'find_model',
            'default_model', 'mk_cli', 'has_key', 'need_key', 'secrets', 'redact', 'redact_error', 'stream_error',
-           'broken', 'garbled', 'info_key', 'model_info']
+           'broken', 'brief', 'garbled', 'info_key', 'model_info']
 
-# %% ../nbs/00f_sdk.ipynb #cba2e20d
+# %% ../nbs/00f_sdk.ipynb #1331b318
 import os, re
+from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib import import_module
 from typing import Any, get_args, overload
 
-from fastcore.basics import first
+from fastcore.basics import first, nested_attr
 
 # %% ../nbs/00f_sdk.ipynb #3186b6b3
 class LazyModule:
@@ -93,20 +94,32 @@ def need_key(cli: Any) -> None:
     raise anthropic.CredentialsError('There is no API key. Set the environment variable ANTHROPIC_API_KEY, or give '
         "api_key=…; or use the model 'local', which runs on this machine and needs none.")
 
-# %% ../nbs/00f_sdk.ipynb #6da98f12
+# %% ../nbs/00f_sdk.ipynb #f40620a8
 _secret_attrs = ('api_key', 'auth_token', 'webhook_key', 'access_token', 'aws_secret_key', 'aws_access_key',
-    'aws_session_token')
-_secret_header = re.compile('auth|key|token|secret|cookie', re.I)
+    'aws_session_token', '_token_cache._cached.token')
+_secret_name = re.compile('auth|key|token|secret|cookie', re.I)
+
+def _named(pairs: Any) -> list[Any]:
+    "Values of headers or parameters that have the name of a secret"
+    return [v for k, v in (pairs or {}).items() if _secret_name.search(k)]
+
+def _in_url(url: Any) -> list[Any]:
+    "Secrets in an address: the password, also as it is written and as it is sent, or the user's name if there is none"
+    raw, pair = url.userinfo.decode(), f'{url.username}:{url.password}'
+    return [url.password or url.username, raw.rpartition(':')[2], b64encode(pair.encode()).decode(), *_named(url.params)]
 
 def secrets(
-    cli: Any # An SDK client
+    cli: Any, # An SDK client
+    headers: Any = None, # Those that a request had of its own
+    request: Any = None # An HTTP request as it was sent
 ) -> list[str]: # Longest first
-    "What must not appear in any text: keys and tokens of `cli`, and of its headers and address"
-    found = [getattr(cli, k, None) for k in _secret_attrs]
-    found += [v for k, v in getattr(cli, '_custom_headers', {}).items() if _secret_header.search(k)]
-    found.append(getattr(getattr(cli, 'base_url', None), 'password', None))
-    parts = [p for s in found if isinstance(s, str) for p in (s, *s.split()) if len(p) > 5]
-    return sorted(set(parts), key=len, reverse=True)
+    "What must not appear in any text: keys and tokens of `cli` and its requests"
+    found = [nested_attr(cli, k) for k in _secret_attrs] + _named(headers)
+    for k in ('_custom_headers', '_custom_query'): found += _named(getattr(cli, k, None))
+    for o in filter(None, (getattr(cli, 'base_url', None), request and request.url)): found += _in_url(o)
+    if request: found += _named(request.headers)
+    parts = {p for s in found if isinstance(s, str) for p in (s, *re.split('[^!-~]+', s)) if len(p) > 5}
+    return sorted(parts - {'Bearer'}, key=len, reverse=True)
 
 # %% ../nbs/00f_sdk.ipynb #95f74d73
 def redact(
@@ -133,18 +146,22 @@ def _causes(e: BaseException) -> Iterator[BaseException]:
         yield e
         todo += [x for x in (e.__cause__, e.__context__, *getattr(e, 'exceptions', ())) if x is not None]
 
-# %% ../nbs/00f_sdk.ipynb #67e3db28
+# %% ../nbs/00f_sdk.ipynb #71f443c1
 def redact_error(
     e: BaseException, # It is changed in place, as are its causes
-    hidden: Sequence[str] # The secrets
+    cli: Any, # The SDK client
+    headers: Any = None # Those that the request had of its own
 ) -> None:
     "Take the secrets out of all texts of an error"
-    for x in _causes(e) if hidden else ():
+    causes = list(_causes(e))
+    requests = [r for x in causes if hasattr(r := vars(x).get('request'), 'url')]
+    hidden = secrets(cli, headers, requests[0] if requests else None)
+    for x in causes:
         x.args = redact(x.args, hidden)
         for k, v in list(vars(x).items()):
             if (clean := redact(v, hidden)) != v: setattr(x, k, clean)
 
-# %% ../nbs/00f_sdk.ipynb #296d9c52
+# %% ../nbs/00f_sdk.ipynb #e5310ba0
 _by_type = dict(invalid_request_error='BadRequestError', authentication_error='AuthenticationError',
     permission_error='PermissionDeniedError', not_found_error='NotFoundError', rate_limit_error='RateLimitError',
     request_too_large='ContentTooLargeError', timeout_error='GatewayTimeoutError', api_error='InternalServerError',
@@ -155,12 +172,12 @@ def stream_error(
     response: Any # The HTTP response that it came with
 ) -> Exception: # Of the class that this error has outside of streams
     "The SDK's error for an `error` event in a stream"
-    err = ev.get('error') or {}
-    cls = getattr(anthropic, _by_type.get(err.get('type'), 'APIStatusError'))
-    return cls(f"The API reported an error in the middle of its reply: {err.get('type')}: {err.get('message')}",
-        response=response, body=ev)
+    err = ev.get('error')
+    kind, what = (str(err.get('type')), err.get('message')) if isinstance(err, dict) else ('', ev)
+    cls = getattr(anthropic, _by_type.get(kind, 'APIStatusError'))
+    return cls(f'The API reported an error in the middle of its reply: {kind}: {what}', response=response, body=ev)
 
-# %% ../nbs/00f_sdk.ipynb #13a9b3d9
+# %% ../nbs/00f_sdk.ipynb #94b0123d
 def broken(
     request: Any, # The HTTP request whose reply broke off
     cause: BaseException | None = None # What broke it; None: it just ended
@@ -173,18 +190,25 @@ def broken(
     err.__cause__ = cause
     return err
 
+def brief(
+    o: Any # What an error shows
+) -> str: # Cut between words, so that no part of a key is left that nobody would recognize
+    "The beginning of `repr(o)`"
+    s = repr(o)
+    return s if len(s) <= 200 else s[:200].rpartition(' ')[0] + '…'
+
 def garbled(
-    what: str, # What came instead of a reply
+    what: Any, # What came instead of a reply
     request: Any, # The HTTP request
     cause: BaseException | None = None # What the wrong data led to
 ) -> Exception: # An `APIError`
     "The SDK's error for a reply that is not what the API sends"
-    err = anthropic.APIError(f'This is not a reply of the API: {what}. Is there a proxy in between, or another server '
-        'at this address?', request, body=None)
+    err = anthropic.APIError(f'This is not a reply of the API: {brief(what)}. Is there a proxy in between, or another '
+        'server at this address?', request, body=None)
     err.__cause__ = cause
     return err
 
-# %% ../nbs/00f_sdk.ipynb #f6f40f7f
+# %% ../nbs/00f_sdk.ipynb #79640aa9
 infos: dict[tuple[str, str], Any] = {} # `ModelInfo` by address and model; None: not known there
 
 def info_key(cli: Any, model: str) -> tuple[str, str]:
@@ -200,5 +224,5 @@ def model_info(
     if infos.get(info_key(cli, model)) is None:
         need_key(cli)
         try: infos[info_key(cli, model)] = cli.models.retrieve(model)
-        except Exception as e: redact_error(e, secrets(cli)); raise
+        except Exception as e: redact_error(e, cli); raise
     return infos[info_key(cli, model)]

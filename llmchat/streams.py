@@ -7,30 +7,28 @@ Docs: https://llmchat-owner.github.io/llmchat/streams.html.md"""
 # %% auto #0
 __all__ = ['Decoder', 'check_start', 'check_block', 'Thinking', 'Builder']
 
-# %% ../nbs/00d_streams.ipynb #435af3ed
+# %% ../nbs/00d_streams.ipynb #9a39b8ad
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fastcore.basics import patch
 
-# %% ../nbs/00d_streams.ipynb #075544c6
+# %% ../nbs/00d_streams.ipynb #9cd6715b
 class Decoder:
     "Cuts the bytes of a stream into events"
     def __init__(self) -> None: self._rest, self._data = b'', []
 
-    def feed(self, chunk: bytes) -> list[dict[str, Any]]:
+    def feed(self, chunk: bytes) -> Iterator[dict[str, Any]]:
         "The events that `chunk` completes; `ValueError` where one is not JSON"
         *lines, self._rest = (self._rest + chunk).split(b'\n')
-        res = []
         for line in lines:
             if line.startswith(b'data:'): self._data.append(line[5:])
             elif self._data and line in (b'', b'\r'):
-                res.append(json.loads(b'\n'.join(self._data).decode()))
-                self._data = []
-        return res
+                data, self._data = self._data, []
+                yield json.loads(b'\n'.join(data).decode())
 
-# %% ../nbs/00d_streams.ipynb #6bfdd8fa
+# %% ../nbs/00d_streams.ipynb #5a050f2e
 _call = dict(id=str, name=str, input=dict)
 _fields: dict[str, dict[str, type]] = dict(text=dict(text=str), thinking=dict(thinking=str), tool_use=_call,
     server_tool_use=_call)
@@ -38,14 +36,14 @@ _fields: dict[str, dict[str, type]] = dict(text=dict(text=str), thinking=dict(th
 def _need(o: Mapping[str, Any], **types: type) -> None:
     "`TypeError` or `KeyError` if `o` has not all fields of these types"
     for k, t in types.items():
-        if not isinstance(o[k], t): raise TypeError(f'{k} is {o[k]!r:.80}, not a {t.__name__}')
+        if not isinstance(o[k], t): raise TypeError(f'{k} is of type {type(o[k]).__name__}, not {t.__name__}')
 
 def check_start(
     msg: Mapping[str, Any] # Fields of a message
 ) -> None:
     "`ValueError`, `TypeError` or `KeyError` if it is not a message of the API, its content aside"
     _need(msg, role=str, model=str)
-    if msg['role'] != 'assistant' or not msg['usage']: raise ValueError(f'not a reply: {msg!r:.80}')
+    if msg['role'] != 'assistant' or not msg['usage']: raise ValueError('neither a reply of an assistant nor what it took')
     if msg.get('stop_reason') is not None: _need(msg, stop_reason=str)
 
 def check_block(
