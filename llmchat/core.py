@@ -10,7 +10,7 @@ __all__ = ['BaseClient', 'Client', 'BaseChat', 'LimitReached', 'Chat', 'URL', 'm
            'find_model', 'Stream', 'mk_tool', 'ToolResult', 'mk_funcres', 'mk_toolres', 'search_conf', 'fetch_conf',
            'ReplyError']
 
-# %% ../nbs/00_core.ipynb #d121d7b9
+# %% ../nbs/00_core.ipynb #a7d81051
 from collections.abc import Awaitable, Iterator
 from contextlib import suppress
 from copy import copy, deepcopy
@@ -32,7 +32,7 @@ from .sdk import (anthropic, httpx2, broken, default_model, find_model, garbled,
     need_key, redact, redact_error, secrets, stream_error)
 from .drivers import Flow, Parts, Stream, SyncIO, ask
 from .tools import (BadCall, Tool, Toolbox, ToolResult, cut_off, fetch_conf, mk_box, mk_funcres, mk_tool,
-    mk_toolres, not_run, run_calls, search_conf)
+    mk_toolres, not_run, run_calls, search_conf, to_send)
 from .toolloop import final_prompt, loop_course
 from .structured import Answer, ReplyError, called, parsed, until_fits
 
@@ -75,19 +75,22 @@ class BaseClient(Generic[_Reply, _StreamT, _Count, _List]):
         s = (kind or self._stream)(flow, self._wire())
         return s if kind else s.run()
 
-# %% ../nbs/00_core.ipynb #24014773
+# %% ../nbs/00_core.ipynb #8e66aaa9
 @patch
 def _ask(self: BaseClient, req: dict[str, Any], stream: bool = False, prefill: str = '',
-    cb: Callable[..., Any] | None = None, ledgers: tuple[Ledger, ...] = (), **show: Any) -> Flow:
-    "One request and its reply"
+    cb: Callable[..., Any] | None = None, ledgers: tuple[Ledger, ...] = (), failed: Callable[..., Any] = noop,
+    **show: Any) -> Flow:
+    "One request and its reply; `failed` is given what had come of one that fails or is left early"
     b, began, r, err = Builder(), time(), None, None
     try:
         need_key(self.cli)
-        r = (yield from _streamed(req, b, prefill, **show)) if stream else (yield from self._whole(req))
+        sent = to_send(req)
+        r = (yield from _streamed(sent, b, prefill, **show)) if stream else (yield from self._whole(sent))
         r = self.result = _prefilled(r, prefill)
     except BaseException as e:
         r = _message(b.partial)
         e.partial = r and _prefilled(r, prefill)
+        failed(e.partial)
         redact_error(e, self.cli, req.get('extra_headers'))
         raise (err := _explained(e, prefill))
     finally:
@@ -254,18 +257,22 @@ def _count(self: BaseClient, req: dict[str, Any]) -> Flow:
         raise self._garbled(r)
     except BaseException as e: redact_error(e, self.cli); raise
 
-# %% ../nbs/00_core.ipynb #3a63bd07
+# %% ../nbs/00_core.ipynb #662c93f5
 @patch
 def _exchanges(self: BaseClient, box: Toolbox, settings: dict[str, Any], opts: dict[str, Any], run: dict[str, Any],
     before: Callable[[], Any] = noop) -> Callable[..., Flow]:
     "The course of an exchange: given a dialog, more settings and `keep`, returns the reply and its messages"
     def exchange(msgs: list[dict[str, Any]], more: dict[str, Any], keep: Any) -> Flow:
         before()
-        r = yield from self._call(msgs, settings | more | dict(tools=box), **opts)
+        own = 'tools' in more # Is the tool only a form for the answer?
+        tools = mk_box(more['tools']) if own else box
+        told = settings | more | dict(tools=tools)
+        if 'output_config' in more: told['output_config'] = (settings.get('output_config') or {}) | more['output_config']
+        r = yield from self._call(msgs, told, **opts)
         reply = mk_msg(r)
         calls = find_blocks(reply, 'tool_use')
-        off = r.stop_reason in cut_off or (settings | more).get('tool_choice') is False
-        if calls and not off: results = yield from run_calls(calls, box, keep=keep or noop, **run)
+        off = r.stop_reason in cut_off or told.get('tool_choice') is False
+        if calls and not off: results = yield from run_calls(calls, tools, keep=keep or noop, **({} if own else run))
         else: results = [not_run(c, r.stop_reason) for c in calls]
         return r, [m for m in (reply, dict(role='user', content=results)) if m['content']]
     return exchange
@@ -284,7 +291,7 @@ def _object(self: BaseClient, exchange: Callable[..., Flow], msgs: list[dict[str
 
 def _first(flow: Flow) -> Flow: return (yield from flow)[0]
 
-# %% ../nbs/00_core.ipynb #ecf1af23
+# %% ../nbs/00_core.ipynb #2eef40b2
 class _Values(_Calls[_Reply, _StreamT, _Count, _List]):
     def structured(self,
         msgs: Any, # A prompt or a dialog, as for a call
@@ -306,7 +313,7 @@ class _Values(_Calls[_Reply, _StreamT, _Count, _List]):
     ) -> Any: # An object of type `T`
         "Ask for one object of a type; `ReplyError` if the reply does not fit"
         answer = Answer(T)
-        exchange = self._exchanges(Toolbox(answer.tool), dict(cache=self.cache) | kw, {}, {})
+        exchange = self._exchanges(mk_box(kw.get('tools')), dict(cache=self.cache) | kw, {}, {})
         return self._go(_first(self._object(exchange, mk_msgs(msgs), answer, retries)))
 
 # %% ../nbs/00_core.ipynb #88d562a1
@@ -407,7 +414,7 @@ def _opened(self: BaseChat, msg: dict[str, Any] | None, h: list[dict[str, Any]])
     msg = msg or mk_msg(self.cont_pr)
     return (end - 1, [_joined(h[-1], msg)]) if waiting else (end, [msg])
 
-# %% ../nbs/00_core.ipynb #1f935fd1
+# %% ../nbs/00_core.ipynb #ec8ee7ec
 @patch
 def _turn(self: BaseChat, msg: dict[str, Any] | None, work: Callable[[list[dict[str, Any]]], Flow],
     again: bool = False) -> Flow:
@@ -424,9 +431,6 @@ def _turn(self: BaseChat, msg: dict[str, Any] | None, work: Callable[[list[dict[
         if again: self._turns.pop()
         self._commit((at, h[at:], msg), new, more, r)
         return value
-    except BaseException as e:
-        self.partial = getattr(e, 'partial', None)
-        raise
     finally: self._busy.release()
 
 @patch
@@ -453,13 +457,13 @@ def _afford(self: BaseChat, max_cost: float | None = None, max_calls: int | None
     if max_calls is not None and self.calls >= max_calls:
         raise LimitReached(f'max_calls is {max_calls}, and {self.calls} tool calls are made')
 
-# %% ../nbs/00_core.ipynb #dc2a5d2c
+# %% ../nbs/00_core.ipynb #2a77837c
 @patch
 def _exchange(self: BaseChat, kw: dict[str, Any], stream: bool = False, box: Toolbox | None = None) -> Callable[..., Flow]:
     "The course of an exchange of this chat, with settings for this call"
     settings, opts, run, limits = _split(self.settings | kw, _opts, _runs, _limits)
     box = box or mk_box(settings['tools'], self.ns)
-    opts |= dict(stream=stream, ledgers=(self._ledger,))
+    opts |= dict(stream=stream, ledgers=(self._ledger,), failed=partial(setattr, self, 'partial'))
     run = dict(parallel=self.c._parallel) | {k if k != 'max_result' else 'most': v for k, v in run.items()}
     exchange = self.c._exchanges(box, settings, opts, run, lambda: self._afford(**limits))
     def counted(*args: Any) -> Flow:
@@ -519,7 +523,7 @@ class _Talks(BaseChat[_Reply, _StreamT, _Count, _List]):
         course = loop_course(turn, self, self._checked(pr, kwargs), max_steps, cont_func, final_prompt, stream)
         return self.c._go(course, self.c._parts if stream else self.c._stream)
 
-# %% ../nbs/00_core.ipynb #85198cd9
+# %% ../nbs/00_core.ipynb #b0898d8a
 class _Answers(_Talks[_Reply, _StreamT, _Count, _List]):
     @delegates(_Values.structured)
     def structured(self, pr: Any, tools: Any, ns: Any = None, retries: int = 0, **kwargs: Any) -> _List:
@@ -532,7 +536,7 @@ class _Answers(_Talks[_Reply, _StreamT, _Count, _List]):
     def parse(self, pr: Any, T: Any, retries: int = 0, **kwargs: Any) -> Any:
         "As for a client, as a turn of this chat"
         msg, answer = self._checked(pr, kwargs), Answer(T)
-        exchange = self._exchange(kwargs, box=Toolbox(answer.tool))
+        exchange = self._exchange(kwargs)
         return self.c._go(self._turn(msg, lambda msgs: self.c._object(exchange, msgs, answer, retries)))
 
     @property
