@@ -7,272 +7,31 @@ Docs: https://llmchat-owner.github.io/llmchat/sandbox.html.md"""
 # %% ../nbs/06_sandbox.ipynb #92321a51
 from __future__ import annotations
 
-import inspect, json, re
-from collections import deque
+import inspect, json
+from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from functools import cache, cached_property
-from itertools import accumulate
+from dataclasses import dataclass, field
+from functools import cached_property
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 
 from fastcore.basics import listify
 
+from .answers import (
+    Answer, Cut, Fail, Json, Reply, _plain, est_tokens, fail_answer, for_author, json_answer, mk_answer, mk_events,
+    mk_reply, page, reply_block, request_tokens, sandbox_error, sse, tool_use)
+from .caching import Clock
 from .sdk import LazyModule
 
 # %% auto #0
-__all__ = ['reply_block', 'tool_use', 'est_tokens', 'request_tokens', 'mk_reply', 'mk_events', 'sse', 'Fail', 'Cut', 'mk_model',
-           'Request', 'Sandbox']
+__all__ = ['Handler', 'model_routes', 'message_routes', 'mk_model', 'Request', 'find_route', 'Sandbox']
 
 # %% ../nbs/06_sandbox.ipynb #29097c51
 if TYPE_CHECKING: import anthropic, anyio, httpx2
 else: anthropic,anyio,httpx2 = map(LazyModule, ('anthropic', 'anyio', 'httpx2'))
 
-# %% ../nbs/06_sandbox.ipynb #f45edf05
-Json: TypeAlias = dict[str, Any]
-Reply: TypeAlias = Any # see the vocabulary
-
-_prefixes = {'tool_use': 'toolu', 'server_tool_use': 'srvtoolu'}
-_defaults: dict[str, Json] = dict(
-    tool_use=dict(caller=dict(type='direct')), thinking=dict(signature='sandbox'))
-_needed = dict(text={'text'}, thinking={'thinking'},
-    tool_use={'name', 'input'}, server_tool_use={'name', 'input'})
-
-def _plain(o: Any) -> Any:
-    "`o`, as a dict if it is an object of the SDK"
-    return o.to_dict(mode='json') if hasattr(o, 'to_dict') else o
-
-# %% ../nbs/06_sandbox.ipynb #e257e16d
-def reply_block(
-    block: Any, # str, block dict, or block of the SDK
-    uid: str = '0001_0', # Ends the id of a tool call that has none
-) -> Json: # TypeError if it cannot be a block
-    "One content block as the API writes it"
-    block = _plain(block)
-    if isinstance(block, str): return {'type': 'text', 'text': block}
-    if not isinstance(block, dict) or 'type' not in block:
-        raise TypeError(f"Not a str, a dict with a `type` or a block of the SDK: {block!r}")
-    kind = block['type']
-    lacks = _needed.get(kind, set()) - block.keys()
-    if lacks: raise TypeError(f"A {kind} block needs {lacks}: {block}")
-    ids = {'id': f'{_prefixes[kind]}_{uid}'} if kind in _prefixes else {}
-    rest = {k: v for k,v in _defaults.get(kind, {}).items() if k not in block}
-    return {'type': kind, **ids, **block, **rest}
-
-# %% ../nbs/06_sandbox.ipynb #c1344eb9
-def tool_use(
-    name: str, # Tool to call
-    /, **inp: Any, # Its arguments
-) -> Json: # `tool_use` block for a script
-    "A call of the tool `name`"
-    return {'type': 'tool_use', 'name': name, 'input': inp}
-
-# %% ../nbs/06_sandbox.ipynb #cf19dd89
-_dumps = json.JSONEncoder(ensure_ascii=False, separators=(',', ':')).encode
-
-def est_tokens(
-    *parts: Any, # JSON values, such as content blocks
-) -> int: # A token for every 4 characters of their JSON, rounded up
-    "A stable stand-in for the API's token count"
-    return -(-sum(len(_dumps(p)) for p in parts) // 4)
-
-def request_tokens(
-    body: Json, # Body of a request, as sent
-) -> int:
-    "Estimated input tokens: of the system prompt, tools and messages"
-    return est_tokens(*(body[k] for k in ('system', 'tools', 'messages') if body.get(k)))
-
-def _usage(inp: int, out: int) -> Json:
-    return dict(input_tokens=inp, cache_creation_input_tokens=0, cache_read_input_tokens=0,
-        cache_creation=dict(ephemeral_5m_input_tokens=0, ephemeral_1h_input_tokens=0),
-        output_tokens=out, service_tier='standard')
-
-# %% ../nbs/06_sandbox.ipynb #c4f0437a
-def _stop_reason(given: Json, content: list[Json]) -> str:
-    if any(b['type'] == 'tool_use' for b in content): return 'tool_use'
-    return 'stop_sequence' if given.get('stop_sequence') else 'end_turn'
-
-_fields = ('model', 'id', 'type', 'role', 'content', 'stop_reason', 'stop_sequence', 'stop_details',
-    'usage', 'container', 'diagnostics')
-
-def _given(reply: Reply) -> Json:
-    "The fields of the message that `reply` says something about"
-    reply = _plain(reply)
-    is_msg = isinstance(reply, dict) and reply.get('type', 'message') == 'message'
-    given: Json = reply if is_msg else {'content': reply}
-    bad = given.keys() - _fields
-    if bad: raise ValueError(f"A message has no {sorted(bad)}; it has {_fields}")
-    return given
-
-# %% ../nbs/06_sandbox.ipynb #d54617a4
-def mk_reply(
-    reply: Reply, # str, block, list of both, message dict with any of its fields, or SDK message
-    body: Json | None = None, # Request it answers; gives the model's id and the input tokens
-    n: int = 1, # Number of the call, for ids
-) -> Json: # TypeError, ValueError if it cannot be a message
-    "The message that `reply` is short for"
-    body,given = body or {},_given(reply)
-    content = [reply_block(b, f'{n:04}_{i}') for i,b in enumerate(listify(given.get('content')))]
-    reason = _stop_reason(given, content)
-    msg = dict(model=body.get('model', 'sandbox'), id=f'msg_{n:04}', type='message',
-        role='assistant', content=content,
-        stop_reason=reason, stop_sequence=None, stop_details=None)
-    usage = _usage(request_tokens(body), est_tokens(*content)) | (given.get('usage') or {})
-    return msg | given | {'content': content, 'usage': usage}
-
-# %% ../nbs/06_sandbox.ipynb #233558a7
-def _pieces(text: str, size: int | None) -> list[str]:
-    "`text` in pieces of `size` characters, or of about a word"
-    return re.findall(r'\s*\S{1,12}|\s+' if size is None else f'(?s:.{{1,{size}}})', text)
-
-_filled: dict[str, dict[str, type]] = dict(
-    text=dict(text=str, citations=list), thinking=dict(thinking=str, signature=str),
-    tool_use=dict(input=dict), server_tool_use=dict(input=dict))
-
-def _open(block: Json) -> Json:
-    "`block` as it starts: what deltas will fill is empty"
-    fills = _filled.get(block['type'], {})
-    return block | {k: empty() for k,empty in fills.items() if block.get(k)}
-
-# %% ../nbs/06_sandbox.ipynb #6a01180a
-def _deltas(block: Json, size: int | None) -> list[Json]:
-    "The deltas that fill an opened `block`; none for a block that comes whole"
-    match block:
-        case {'type': 'text', 'text': text}:
-            cites = [dict(type='citations_delta', citation=c) for c in block.get('citations') or []]
-            return cites + [dict(type='text_delta', text=p) for p in _pieces(text, size)]
-        case {'type': 'thinking', 'thinking': text, 'signature': sig}:
-            thought = [dict(type='thinking_delta', thinking=p) for p in _pieces(text, size)]
-            return thought + [dict(type='signature_delta', signature=sig)]
-        case {'type': 'tool_use' | 'server_tool_use', 'input': inp}:
-            js = json.dumps(inp, ensure_ascii=False) if inp else ''
-            return [dict(type='input_json_delta', partial_json=p) for p in ['', *_pieces(js, size)]]
-    return []
-
-# %% ../nbs/06_sandbox.ipynb #abf9e660
-_late = 'stop_reason', 'stop_sequence', 'stop_details', 'container'
-_totals = ('input_tokens', 'cache_creation_input_tokens', 'cache_read_input_tokens',
-    'output_tokens', 'output_tokens_details', 'server_tool_use')
-
-def _start(msg: Json) -> Json:
-    "`msg` as its stream starts: no content, no end, one token"
-    usage = {k: v for k,v in msg['usage'].items() if k not in _totals[4:]} | {'output_tokens': 1}
-    return msg | {k: None for k in _late if k in msg} | {'content': [], 'usage': usage}
-
-# %% ../nbs/06_sandbox.ipynb #0ec3ccc6
-def mk_events(
-    msg: Json, # Whole message, from `mk_reply`
-    delta: int | None = None, # Characters in a delta; None: about a word
-) -> list[Json]:
-    "The events that stream `msg`"
-    res: list[Json] = [dict(type='message_start', message=_start(msg))]
-    for i,b in enumerate(msg['content']):
-        res.append(dict(type='content_block_start', index=i, content_block=_open(b)))
-        res += [dict(type='content_block_delta', index=i, delta=d) for d in _deltas(b, delta)]
-        res.append(dict(type='content_block_stop', index=i))
-    res.insert(2 if msg['content'] else 1, dict(type='ping'))
-    end = dict(type='message_delta', delta={k: msg[k] for k in _late if k in msg},
-        usage={k: msg['usage'][k] for k in _totals if k in msg['usage']})
-    return [*res, end, dict(type='message_stop')]
-
-# %% ../nbs/06_sandbox.ipynb #2ca133e4
-def sse(
-    events: Iterable[Json],
-) -> list[bytes]: # One item an event
-    "Events in the API's wire format, server-sent events"
-    return [f"event: {e['type']}\ndata: {_dumps(e)}\n\n".encode() for e in events]
-
-# %% ../nbs/06_sandbox.ipynb #4586e92e
-_errors = {
-    400: ('invalid_request_error', 'Invalid request'), 401: ('authentication_error', 'Invalid key'),
-    402: ('billing_error', 'Credit balance too low'), 403: ('permission_error', 'Not allowed'),
-    404: ('not_found_error', 'Not Found'), 413: ('request_too_large', 'Request too large'),
-    429: ('rate_limit_error', 'Rate limit exceeded'), 500: ('api_error', 'Internal server error'),
-    504: ('timeout_error', 'Request timed out'), 529: ('overloaded_error', 'Overloaded')}
-
-# %% ../nbs/06_sandbox.ipynb #94676ac8
-@dataclass(frozen=True)
-class Fail:
-    "An error the API answers with"
-    status: int = 500 # HTTP status, 400 to 599
-    message: str | None = None # None: what the API says with this status
-    type: str | None = None # None: the API's error type for this status
-    headers: dict[str, str] = field(default_factory=dict) # Such as `retry-after`, in seconds
-
-    def body(self, request_id: str) -> Json:
-        "The error in the API's shape"
-        kind,text = _errors.get(self.status, ('api_error', f'HTTP status {self.status}'))
-        error = dict(type=self.type or kind, message=self.message or text)
-        return dict(type='error', error=error, request_id=request_id)
-
-# %% ../nbs/06_sandbox.ipynb #c54fe579
-@dataclass(frozen=True)
-class Cut:
-    "An answer of which only the beginning arrives"
-    reply: Reply # What the API began to answer
-    events: int | None = None # Events that arrive; an answer that is not streamed counts as one
-    bytes: int | None = None # Bytes that arrive, if given instead
-    then: BaseException | Fail | None = None # Raised or sent after them; None: a silent end
-
-    def __post_init__(self) -> None:
-        if (self.events is None) == (self.bytes is None):
-            raise ValueError("Cut needs either `events` or `bytes`")
-
-    def begin(self, chunks: list[Any]) -> list[Any]:
-        "What arrives of `chunks`"
-        if self.bytes is None: return chunks[:self.events]
-        starts = accumulate(map(len, chunks), initial=0)
-        return [c[:self.bytes-i] for c,i in zip(chunks, starts) if i < self.bytes]
-
-# %% ../nbs/06_sandbox.ipynb #9b32589d
-@dataclass
-class _Answer:
-    status: int
-    headers: dict[str, str]
-    chunks: list[bytes]
-    error: BaseException | None = None
-
-def _json(data: Any, status: int = 200, headers: Json | None = None) -> _Answer:
-    head = {'content-type': 'application/json'} | (headers or {})
-    return _Answer(status, head, [_dumps(data).encode()])
-
-def _fail(fail: Fail, rid: str) -> _Answer:
-    return _json(fail.body(rid), fail.status, fail.headers)
-
-# %% ../nbs/06_sandbox.ipynb #aa7b94a6
-def _cut(cut: Cut, ans: _Answer, rid: str) -> _Answer:
-    "The beginning of `ans`, and what follows it"
-    chunks = cut.begin(ans.chunks)
-    if not isinstance(cut.then, Fail): return replace(ans, chunks=chunks, error=cut.then)
-    if ans.headers['content-type'] == 'application/json': return _fail(cut.then, rid)
-    return replace(ans, chunks=chunks + sse([cut.then.body(rid)]))
-
-# %% ../nbs/06_sandbox.ipynb #33090968
-def _mk_answer(reply: Reply, body: Json, n: int = 1, rid: str = '', delta: Any = None) -> Any:
-    "What the API answers to `body`; an exception or an `httpx2.Response` is passed on"
-    if callable(reply): return _mk_answer(reply(body), body, n, rid, delta)
-    if isinstance(reply, (BaseException, httpx2.Response)): return reply
-    if isinstance(reply, Fail): return _fail(reply, rid)
-    if isinstance(reply, Cut): return _cut(reply, _mk_answer(reply.reply, body, n, rid, delta), rid)
-    msg = mk_reply(reply, body, n)
-    if not body.get('stream'): return _json(msg)
-    head = {'content-type': 'text/event-stream; charset=utf-8'}
-    return _Answer(200, head, sse(mk_events(msg, delta)))
-
-# %% ../nbs/06_sandbox.ipynb #79d68216
-@cache
-def _error() -> type[Exception]:
-    class SandboxError(anthropic.AnthropicError, AssertionError):
-        "The script of a sandbox is at fault"
-    return SandboxError
-
-@contextmanager
-def _for_author() -> Iterator[None]:
-    "Let errors in a script through to its author"
-    try: yield
-    except (anthropic.AnthropicError, httpx2.TransportError): raise
-    except Exception as e: raise _error()(f"The script failed, {type(e).__name__}: {e}") from e
+# %% ../nbs/06_sandbox.ipynb #4a6bfeb5
+_all_ = ['Answer', 'Clock', 'Cut', 'Fail', 'est_tokens', 'mk_events', 'mk_reply', 'reply_block', 'request_tokens', 'sse', 'tool_use']
 
 # %% ../nbs/06_sandbox.ipynb #7c31b1e5
 def _caps(T: Any, no: list[str], path: str = '', ok: bool = True) -> Json:
@@ -308,13 +67,15 @@ class Request:
     path: str # Without the query
     body: Any # Parsed JSON; bytes if it is something else; None without a body
     headers: Any = field(repr=False) # Names in any case
+    query: Any = field(default_factory=dict, repr=False) # What the address asks for, by name
     id: str = '' # The `request-id` of its response
     n: int = field(default=0, repr=False) # Number of the call, for requests that take a reply
+    reply: Reply = field(default=None, repr=False) # The reply it takes
 
 def _read(request: httpx2.Request) -> Request:
     try: body = json.loads(request.content) if request.content else None
     except ValueError: body = request.content
-    return Request(request.method, request.url.path, body, request.headers)
+    return Request(request.method, request.url.path, body, request.headers, request.url.params)
 
 # %% ../nbs/06_sandbox.ipynb #8a74328d
 class _Script:
@@ -328,43 +89,77 @@ class _Script:
         self.replies: Any = replies if callable(replies) else deque(listify(_plain(replies)))
         self.requests: list[Request] = []
         self.model,self._models,self.delta,self.chunk = model,models,delta,chunk
+        self.state: dict[str, Json] = defaultdict(dict) # What routes keep, by their name
+        self.clock = Clock()
         self._lock,self._n = Lock(),0
 
-    def _take(self, req: Request) -> Reply:
-        "Keep `req` and number it; the reply to it, None where the route needs none"
+    def _take(self, req: Request) -> None:
+        "Keep `req` and number it, and give it the reply if it is one that takes one"
         with self._lock:
             self.requests.append(req)
             req.id = f'req_{len(self.requests):04}'
-            if (req.method, req.path) != ('POST', '/v1/messages'): return None
-            self._n += 1
-            req.n = self._n
-            if callable(self.replies): return self.replies
-            if self.replies: return self.replies.popleft()
-        raise _error()(f"No reply left for call {req.n}: {str(req)[:300]}")
+            if (req.method, req.path) == ('POST', '/v1/messages'): req.n,req.reply = self._next(req)
+
+    def sleep(self, seconds: float) -> None:
+        "Let time pass in the sandbox"
+        self.clock.now += seconds
+
+    def take(self) -> tuple[int, Reply]:
+        "The next reply of the script and the number of its call"
+        with self._lock: return self._next()
+
+    def _next(self, req: Any = '') -> tuple[int, Reply]:
+        self._n += 1
+        if callable(self.replies): return self._n, self.replies
+        if self.replies: return self._n, self.replies.popleft()
+        raise sandbox_error()(f"No reply left for call {self._n}: {str(req)[:300]}")
 
 # %% ../nbs/06_sandbox.ipynb #7fa2d677
+Handler: TypeAlias = Callable[..., Any]
+
+def find_route(
+    routes: dict[str, Handler], # Handlers by method and path
+    method: str, # Such as 'GET'
+    path: str, # Such as '/v1/models/claude-x'
+) -> tuple[Handler | None, list[str]]: # Handler and ids; None if there is none
+    "What answers a request"
+    parts = [method, *path.split('/')[1:]]
+    for route,handler in routes.items():
+        wanted = route.replace(' ', '').split('/')
+        if len(wanted) == len(parts) and all(w in ('*', p) for w,p in zip(wanted, parts)):
+            return handler, [p for w,p in zip(wanted, parts) if w == '*']
+    return None, []
+
+# %% ../nbs/06_sandbox.ipynb #94a09fa6
+def _count(sb: Any, req: Request) -> Json: return dict(input_tokens=request_tokens(req.body))
+def _list_models(sb: Any, req: Request) -> Any: return page(sb.models.values(), req.query)
+def _get_model(sb: Any, req: Request, id: str) -> Any: return sb.models.get(id, Fail(404, f'model: {id}'))
+
+model_routes: dict[str, Handler] = {'GET /v1/models': _list_models, 'GET /v1/models/*': _get_model}
+message_routes: dict[str, Handler] = {
+    'POST /v1/messages': lambda sb, req: sb.answer(req.body, req.reply, req.n, req.id),
+    'POST /v1/messages/count_tokens': _count}
+
+# %% ../nbs/06_sandbox.ipynb #e9a54163
 class _Api(_Script):
+    routes = message_routes | model_routes
+
     @cached_property
     def models(self) -> dict[str, Json]:
         "The models there are, by id"
         models = _sdk_models() if self._models is None else self._models
         return {m['id']: m for m in (mk_model(m) if isinstance(m, str) else m for m in models)}
 
-    def _answer(self, req: Request, reply: Reply) -> Any:
-        match req.method, *req.path.split('/')[2:]:
-            case 'POST', 'messages':
-                body = req.body | {'model': self.model} if self.model else req.body
-                return _mk_answer(reply, body, req.n, req.id, self.delta)
-            case 'POST', 'messages', 'count_tokens':
-                return _json({'input_tokens': request_tokens(req.body)})
-            case 'GET', 'models': return _json(_page([*self.models.values()]))
-            case 'GET', 'models', id if id in self.models: return _json(self.models[id])
-            case 'GET', 'models', id: return _fail(Fail(404, f'model: {id}'), req.id)
-        return _fail(Fail(404), req.id)
+    def answer(self, body: Json, reply: Reply, n: int = 1, id: str = '') -> Any:
+        "What the API answers to the body of a request for a message"
+        if self.model: body = body | {'model': self.model}
+        return mk_answer(reply, body, n, id, self.delta)
 
-def _page(data: list[Json]) -> Json:
-    first,last = (data[0]['id'], data[-1]['id']) if data else (None, None)
-    return dict(data=data, has_more=False, first_id=first, last_id=last)
+    def _answer(self, req: Request) -> Any:
+        handler,ids = find_route(self.routes, req.method, req.path)
+        res = handler(self, req, *ids) if handler else Fail(404)
+        if isinstance(res, Fail): return fail_answer(res, req.id)
+        return json_answer(res) if isinstance(res, (dict, list)) else res
 
 # %% ../nbs/06_sandbox.ipynb #66395fac
 def _play(chunks: list[bytes], error: BaseException | None) -> Iterator[bytes]:
@@ -395,17 +190,18 @@ class _Wire(_Api):
 
     def _handle(self, request: httpx2.Request) -> httpx2.Response:
         req = _read(request)
-        reply = self._take(req)
-        with _for_author(): ans = self._answer(req, reply)
+        self._take(req)
+        with for_author(): ans = self._answer(req)
         return self._respond(ans, req.id, _play)
 
     async def _ahandle(self, request: httpx2.Request) -> httpx2.Response:
         req = _read(request)
-        reply = self._take(req)
+        self._take(req)
         await anyio.sleep(0)
-        with _for_author():
-            if callable(reply): reply = reply(req.body)
-            ans = self._answer(req, await reply if inspect.isawaitable(reply) else reply)
+        with for_author():
+            if callable(req.reply): req.reply = req.reply(req.body)
+            if inspect.isawaitable(req.reply): req.reply = await req.reply
+            ans = self._answer(req)
         return self._respond(ans, req.id, _aplay)
 
 # %% ../nbs/06_sandbox.ipynb #6f04ab4e
