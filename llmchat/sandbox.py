@@ -24,7 +24,8 @@ from .caching import Clock
 from .sdk import LazyModule
 
 # %% auto #0
-__all__ = ['Handler', 'model_routes', 'message_routes', 'mk_model', 'Request', 'find_route', 'Sandbox']
+__all__ = ['Handler', 'model_routes', 'message_routes', 'mk_model', 'Request', 'find_route', 'Sandbox', 'Answer', 'Clock', 'Cut',
+           'Fail', 'est_tokens', 'mk_events', 'mk_reply', 'reply_block', 'request_tokens', 'sse', 'tool_use']
 
 # %% ../nbs/06_sandbox.ipynb #29097c51
 if TYPE_CHECKING: import anthropic, anyio, httpx2
