@@ -139,7 +139,7 @@ def mk_request(
     if sp: req['system'] = sp
     if stop is not None: req['stop_sequences'] = _stops(stop)
     if cache: req['cache_control'] = dict(type='ephemeral')
-    if tools: req['tools'] = list(tools)
+    if tools: req['tools'] = tools if isinstance(tools, list) else list(tools)
     if tools and tool_choice is not None: req['tool_choice'] = mk_tool_choice(tool_choice)
     if think: _add(req, _effort(think, maxtok, info))
     elif maxthinktok: _add(req, _budget(maxthinktok, maxtok, info))
