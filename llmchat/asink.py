@@ -13,12 +13,15 @@ from contextlib import suppress
 from typing import Any, TYPE_CHECKING, Unpack
 from weakref import WeakKeyDictionary
 
-from .core import _Shows, _T, _Totals
+from .asking import T_
+from .chat import AnyChat
+from .client import AnyClient
 from .drivers import AsyncIO, AsyncParts, AsyncStream
 from .requests import Settings
 from .sdk import anthropic, anyio, asyncio
 from .tools import Toolbox, run_call, tool_messages
 
+# %% ../nbs/02_async.ipynb #2808b0a3
 if TYPE_CHECKING: from anthropic.types import Message
 
 # %% ../nbs/02_async.ipynb #373d0353
@@ -63,7 +66,7 @@ def new_connections(
     return cli.copy(http_client=kind(base_url=cli.base_url)) if kind.__name__ == 'AsyncHttpxClientWrapper' else cli
 
 # %% ../nbs/02_async.ipynb #d2a21168
-class AsyncClient(_Totals['Awaitable[Message]', AsyncStream, Awaitable[int], Awaitable[list[Any]]]):
+class AsyncClient(AnyClient['Awaitable[Message]', AsyncStream, Awaitable[int], Awaitable[list[Any]]]):
     "`Client`, awaited"
     _async, _parallel, _stream, _parts = True, True, AsyncStream, AsyncParts
 
@@ -84,10 +87,10 @@ class AsyncClient(_Totals['Awaitable[Message]', AsyncStream, Awaitable[int], Awa
     async def __aexit__(self, *exc: Any) -> None: await self.close()
 
     if TYPE_CHECKING:
-        async def parse(self, msgs: Any, T: type[_T], retries: int = 0, **kw: Unpack[Settings]) -> _T: ...
+        async def parse(self, msgs: Any, T: type[T_], retries: int = 0, **kw: Unpack[Settings]) -> T_: ...
 
 # %% ../nbs/02_async.ipynb #bf165378
-class AsyncChat(_Shows['Awaitable[Message]', AsyncStream, Awaitable[int], Awaitable[list[Any]]]):
+class AsyncChat(AnyChat['Awaitable[Message]', AsyncStream, Awaitable[int], Awaitable[list[Any]]]):
     "`Chat`, awaited"
     _client = AsyncClient
 
@@ -95,7 +98,7 @@ class AsyncChat(_Shows['Awaitable[Message]', AsyncStream, Awaitable[int], Awaita
     async def __aexit__(self, *exc: Any) -> None: await self.c.close()
 
     if TYPE_CHECKING:
-        async def parse(self, pr: Any, T: type[_T], retries: int = 0, **kwargs: Unpack[Settings]) -> _T: ...
+        async def parse(self, pr: Any, T: type[T_], retries: int = 0, **kwargs: Unpack[Settings]) -> T_: ...
 
 # %% ../nbs/02_async.ipynb #3269df36
 async def mk_funcres_async(
