@@ -20,6 +20,7 @@ from fastcore.basics import listify
 from .answers import (
     Answer, Cut, Fail, Json, Reply, _plain, est_tokens, fail_answer, for_author, json_answer, mk_answer, mk_events,
     mk_reply, page, reply_block, request_tokens, sandbox_error, sse, tool_use)
+from .batches import batch_routes, file_routes, missing_file
 from .caching import Clock
 from .sdk import LazyModule
 
@@ -61,22 +62,28 @@ def _sdk_models() -> tuple[str, ...]:
     return get_args(get_args(anthropic.types.ModelParam)[0])
 
 # %% ../nbs/06_sandbox.ipynb #4d14567e
-@dataclass
+@dataclass(repr=False)
 class Request:
     "A request as the sandbox received it"
     method: str
     path: str # Without the query
-    body: Any # Parsed JSON; bytes if it is something else; None without a body
-    headers: Any = field(repr=False) # Names in any case
-    query: Any = field(default_factory=dict, repr=False) # What the address asks for, by name
+    raw: bytes # Its body, as sent
+    headers: Any # Names in any case
+    query: Any = field(default_factory=dict) # What the address asks for, by name
     id: str = '' # The `request-id` of its response
-    n: int = field(default=0, repr=False) # Number of the call, for requests that take a reply
-    reply: Reply = field(default=None, repr=False) # The reply it takes
+    n: int = 0 # Number of the call, for requests that take a reply
+    reply: Reply = None # The reply it takes
+
+    @cached_property
+    def body(self) -> Any:
+        "Parsed JSON; bytes if it is something else; None without a body"
+        try: return json.loads(self.raw) if self.raw else None
+        except ValueError: return self.raw
+
+    def __repr__(self) -> str: return f'Request({self.method!r}, {self.path!r}, {self.body!r}, id={self.id!r})'
 
 def _read(request: httpx2.Request) -> Request:
-    try: body = json.loads(request.content) if request.content else None
-    except ValueError: body = request.content
-    return Request(request.method, request.url.path, body, request.headers, request.url.params)
+    return Request(request.method, request.url.path, request.content, request.headers, request.url.params)
 
 # %% ../nbs/06_sandbox.ipynb #8a74328d
 class _Script:
@@ -91,7 +98,7 @@ class _Script:
         self.requests: list[Request] = []
         self.model,self._models,self.delta,self.chunk = model,models,delta,chunk
         self.state: dict[str, Json] = defaultdict(dict) # What routes keep, by their name
-        self.clock = Clock()
+        self.clock,self.batch_seconds = Clock(),60.0 # A batch of messages takes a minute
         self._lock,self._n = Lock(),0
 
     def _take(self, req: Request) -> None:
@@ -143,7 +150,7 @@ message_routes: dict[str, Handler] = {
 
 # %% ../nbs/06_sandbox.ipynb #e9a54163
 class _Api(_Script):
-    routes = message_routes | model_routes
+    routes = message_routes | model_routes | batch_routes | file_routes
 
     @cached_property
     def models(self) -> dict[str, Json]:
@@ -154,7 +161,7 @@ class _Api(_Script):
     def answer(self, body: Json, reply: Reply, n: int = 1, id: str = '') -> Any:
         "What the API answers to the body of a request for a message"
         if self.model: body = body | {'model': self.model}
-        return mk_answer(reply, body, n, id, self.delta)
+        return mk_answer(missing_file(self, body) or reply, body, n, id, self.delta)
 
     def _answer(self, req: Request) -> Any:
         handler,ids = find_route(self.routes, req.method, req.path)
@@ -185,7 +192,8 @@ class _Wire(_Api):
         if isinstance(ans, BaseException): raise ans
         if isinstance(ans, httpx2.Response): return ans
         chunks = _rechunk(ans.chunks, self.chunk)
-        content = chunks[0] if len(chunks) == 1 and not ans.error else play(chunks, ans.error)
+        whole = isinstance(chunks, list) and len(chunks) == 1 and not ans.error
+        content = chunks[0] if whole else play(chunks, ans.error)
         headers = ans.headers | {'request-id': rid}
         return httpx2.Response(ans.status, headers=headers, content=content)
 

@@ -433,7 +433,7 @@ def test_unknown_routes():
     cli = Sandbox().client()
     with pytest.raises(anthropic.NotFoundError) as e: cli.models.retrieve('claude-9')
     assert e.value.body['error'] == dict(type='not_found_error', message='model: claude-9')
-    with pytest.raises(anthropic.NotFoundError) as e: cli.messages.batches.list()
+    with pytest.raises(anthropic.NotFoundError) as e: cli.get('/v1/skills', cast_to=object)
     assert e.value.body == Fail(404).body('req_0002')
     with pytest.raises(anthropic.NotFoundError): cli.get('/v1/messages', cast_to=object)
     with pytest.raises(anthropic.NotFoundError): cli.post('/', cast_to=object)
