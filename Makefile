@@ -1,5 +1,5 @@
 # What is done by hand while working; `bash .ci/run` does all of it, and more, in a fresh environment.
-.PHONY: test export readme docs record clean
+.PHONY: test export readme docs check-site record clean
 
 test:    ## Run the notebooks in replay, then pytest
 	nbdev-test
@@ -14,6 +14,9 @@ readme:  ## Write README.md from nbs/index.ipynb
 
 docs:    ## Build the site into _docs
 	python tools/docs.py
+
+check-site: docs ## Look at every page in a real browser; wants Chromium, npm and `pip install -e '.[site]'`
+	LLMCHAT_SITE=_docs pytest tests/test_site.py
 
 record:  ## Ask every question of the notebooks again and store the replies (CONTRIBUTING.md says whom)
 	python nbs/recording.py

@@ -1,70 +1,133 @@
-"Build the site into _docs without Quarto: nbdev processes the notebooks as `nbdev-docs` does, smalldocs renders them."
+"""Build the site into _docs without Quarto: nbdev processes the notebooks as `nbdev-docs` does, smalldocs renders them.
+`python tools/docs.py finish` completes a site that Quarto rendered: what both have in common is added here."""
 import re, shutil, sys
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
-import nbformat
+import nbformat, yaml
 from nbdev.config import get_config, nbpath2html
 from nbdev.doclinks import _build_modidx
-from nbdev.quarto import nbdev_sidebar, refresh_quarto_yml
+from nbdev.quarto import refresh_quarto_yml
 from nbdev.serve import proc_nbs
-from readme import to_md
-from smalldocs.site import build
+from readme import header, to_md
+from smalldocs.config import load
+from smalldocs.site import Site
 
 def process()->Path: # The folder of processed notebooks
     "nbdev's own steps before Quarto."
     refresh_quarto_yml()
     _build_modidx()
-    nbdev_sidebar.__wrapped__()
     return proc_nbs(force=True)
 
-def page(path)->str: # `core.ipynb` for `00_core.ipynb`
-    "The name of a notebook as its published page has it, without the number."
-    return str(nbpath2html(Path(path)).with_suffix('.ipynb'))
+class NbSite(Site):
+    "smalldocs' site with the pages where nbdev's links look for them: `core.html` for `00_core.ipynb`."
+    def read(self, src):
+        page = super().read(src)
+        page.out = PurePosixPath(nbpath2html(src))
+        return page
 
-def renamed(
-    text:str, # Holds names of notebooks
-    before:str, # Pattern of what precedes those that are links
-)->str: # The same with the names of the pages
-    return re.sub(rf'(?<={before})[\w./-]+\.ipynb', lambda m: page(m[0]), text)
+    def find_page(self, target):
+        return super().find_page(target) or next((p for p in self.pages.values() if p.out==target), None)
 
-def stage(
-    proc:Path, # Processed notebooks
-    site:Path, # An empty folder
-    doc_url:str, # Where the site is published: links to there become links inside the site
-):
-    "Copy processed notebooks to the names of their pages, and rewrite the links that hold the old names."
-    for src in (p for p in proc.rglob('*') if p.is_file()):
-        dest = site/src.relative_to(proc)
-        dest.parent.mkdir(parents=True, exist_ok=True)
-        if src.suffix=='.ipynb':
-            text = src.read_text(encoding='utf-8').replace(f']({doc_url}', '](/')
-            Path(page(dest)).write_text(renamed(text, r'\]\('), encoding='utf-8')
-        elif src.name=='sidebar.yml': dest.write_text(renamed(src.read_text(encoding='utf-8'), '- '), encoding='utf-8')
-        else: shutil.copy2(src, dest)
+    def resolve(self, href, page, record=True):
+        url = get_config().doc_url.rstrip('/')
+        return super().resolve(href.removeprefix(url) if href.startswith(f'{url}/') else href, page, record)
 
-def copies(
-    site:Path, # The staged notebooks
+def contents(
+    items, # `contents` of a sidebar
+    section:str='', # The section they are in
+): # Pairs of section and page: the reading order
+    "What the sidebar lists, in its order."
+    for o in items:
+        if isinstance(o, str): yield section, o
+        else: yield from contents(o['contents'], o['section'])
+
+def reading_order(
+    path:Path, # A folder with `_quarto.yml`
+)->list: # Pairs of section and page
+    cfg = yaml.safe_load((path/'_quarto.yml').read_text(encoding='utf-8'))
+    return list(contents(cfg['website']['sidebar']['contents']))
+
+def text_of(
+    src:Path, # A processed page, a notebook or Markdown
+)->tuple[str,str,str,dict]: # Title, description, the page as plain text, its pictures by file name
+    "A page for readers without a browser."
+    def link(target):
+        target = target.removeprefix(get_config().doc_url.rstrip('/') + '/')
+        target = re.sub(r'^(?!https?:)([\w./-]+)\.ipynb(?=#|$)', lambda m: str(nbpath2html(Path(m[0]))), target)
+        return re.sub(r'^(?!https?:)([\w./-]+)\.html(?=#|$)', r'\1.html.md', target)
+    if src.suffix=='.md':
+        text = src.read_text(encoding='utf-8')
+        return re.search('^# (.*)', text, re.M)[1], '', text, {}
+    nb = nbformat.read(src, as_version=4)
+    fm = header(nb)
+    text, pictures = to_md(nb, link, prefix=nbpath2html(src).stem)
+    return fm['title'], fm['description'], text, pictures
+
+def write_text(
+    proc:Path, # Processed pages
     docs:Path, # The rendered site
 ):
-    "Put a plain-text copy beside each page: `core.html.md` for `core.html`, linked with the others."
-    def link(target): return re.sub(r'^(?!https?:)/?([\w./-]+)\.(?:ipynb|html)(?=#|$)', r'\1.html.md', target)
-    for nb in site.rglob('*.ipynb'):
-        dest = docs/nb.relative_to(site).with_suffix('.html.md')
-        text, pictures = to_md(nbformat.read(nb, as_version=4), link, prefix=nb.stem)
+    "Put a plain-text copy beside each page, `core.html.md` for `core.html`, and list all of them in `llms.txt`."
+    cfg = get_config()
+    lines, last = [f'# {cfg.title}', '', f'> {cfg.description}', ''], ''
+    for section, name in reading_order(proc):
+        title, description, text, pictures = text_of(proc/name)
+        dest = docs/f'{nbpath2html(Path(name))}.md'
         dest.write_text(text, encoding='utf-8')
-        for name, data in pictures.items(): (dest.parent/name).write_bytes(data)
+        for n, data in pictures.items(): (docs/n).write_bytes(data)
+        if section!=last: lines += ['', f'## {section}', '']
+        last = section
+        lines.append(f'- [{title}]({cfg.doc_url}{dest.name})' + (f': {description}' if description else ''))
+    (docs/'llms.txt').write_text('\n'.join(lines) + '\n', encoding='utf-8')
+
+answered = '<p><em>The replies on this page'
+elsewhere = r'(?:https?:)?//(?!localhost|127\.)[^"\')\s>]+'
+
+def sources(
+    name:str, # A notebook or a Markdown file in nbs
+)->str: # HTML
+    "Where a page comes from, said at its end."
+    cfg = get_config()
+    what = 'the notebook' if name.endswith('.ipynb') else 'made from'
+    url = f'{cfg.git_url}/blob/{cfg.branch}/{cfg.nbs_path.name}/{name}'
+    return (f'<p class="page-sources">This page is {what} <a href="{url}">{cfg.nbs_path.name}/{name}</a>; '
+        f'here it is as <a href="{nbpath2html(Path(name))}.md">plain text</a>.</p>')
+
+def mend(
+    page:Path, # A rendered page
+    name:str, # Its source
+):
+    "Add to a page what both builders leave out, and take what would be fetched from elsewhere."
+    text = page.read_text(encoding='utf-8')
+    text = text.replace(answered, answered.replace('<p>', '<p class="answered-by">'))
+    text = re.sub(rf'<script[^>]*src="{elsewhere}"[^>]*></script>', '', text)
+    before, end, after = text.rpartition('</main>')
+    page.write_text(f'{before}{sources(name)}{end}{after}', encoding='utf-8')
+
+def finish(
+    proc:Path, # Processed pages
+    docs:Path, # The rendered site
+):
+    "Everything that is added to a rendered site, whoever rendered it."
+    write_text(proc, docs)
+    for _,name in reading_order(proc): mend(docs/nbpath2html(Path(name)), name)
+    for css in docs.rglob('*.css'):
+        text = css.read_text(encoding='utf-8')
+        local = re.sub(rf'@import\s+(?:url\()?["\']?{elsewhere}["\']?\)?[^;]*;', '', text)
+        if local!=text: css.write_text(local, encoding='utf-8')
 
 fetched = [re.compile(p) for p in (
-    r'<script[^>]*src="(https?:[^"]*)',
-    r'<link[^>]*rel="(?:stylesheet|icon|preload)"[^>]*href="(https?:[^"]*)',
-    r"""\bimport [^;]*from ["'](https?:[^"']*)""",
-    r"""(?:@import|url\()\s*["']?(https?:[^"')]*)""")]
+    rf'<script[^>]*src="({elsewhere})',
+    rf'<link[^>]*rel="(?:stylesheet|icon|preload)"[^>]*href="({elsewhere})',
+    rf'<(?:img|iframe|video|source)[^>]*src="({elsewhere})',
+    rf"""\bimport [^;]*from ["']({elsewhere})""",
+    rf"""(?:@import|url\()\s*["']?({elsewhere})""")]
 
 def problems(
     docs:Path, # The rendered site
-    broken:list, # Broken links, as pairs of page and link
-):
+    broken:list=(), # Broken links, as pairs of page and link
+): # Lines of text
     "What must not be published: links to nowhere, and files fetched from elsewhere (maths, mermaid, web fonts)."
     yield from (f'{page}: broken link {href}' for page,href in broken)
     for f in docs.rglob('*'):
@@ -72,17 +135,31 @@ def problems(
         text = f.read_text(encoding='utf-8')
         for url in (u for pat in fetched for u in pat.findall(text)): yield f'{f.relative_to(docs)} fetches {url}'
 
+def check(docs, broken=()):
+    if bad := list(problems(docs, broken)): sys.exit('\n'.join(bad))
+
+def build(
+    dest:Path, # Where the site goes; what is there is replaced
+)->int: # The number of pages
+    "The whole site, by smalldocs."
+    sys.path.insert(0, str(get_config().nbs_path)) # The notebooks import their recordings
+    proc = process()
+    with TemporaryDirectory() as tmp:
+        root = Path(tmp)/'site'
+        shutil.copytree(proc, root)
+        site = NbSite(load(root), quiet=True)
+        n = site.build()
+        finish(root, site.out)
+        check(site.out, site.broken)
+        shutil.rmtree(dest, ignore_errors=True)
+        shutil.move(site.out, dest)
+    return n
+
 def main():
     cfg = get_config()
-    sys.path.insert(0, str(cfg.nbs_path)) # The notebooks import their recordings
-    with TemporaryDirectory() as tmp:
-        site = Path(tmp)
-        stage(process(), site, cfg.doc_url)
-        built = build(site, quiet=True)
-        copies(site, built.out)
-        if bad := list(problems(built.out, built.broken)): sys.exit('\n'.join(bad))
-        shutil.rmtree(cfg.doc_path, ignore_errors=True)
-        shutil.move(built.out, cfg.doc_path)
-    print(f'{len(built.pages)} pages in {cfg.doc_path.name}')
+    if 'finish' in sys.argv:
+        finish(cfg.config_path/'_proc', cfg.doc_path)
+        check(cfg.doc_path)
+    else: print(f'{build(cfg.doc_path)} pages in {cfg.doc_path.name}')
 
 if __name__=='__main__': main()

@@ -37,15 +37,20 @@ def prepare(
     for o in cell.outputs:
         if 'text/markdown' in o.get('data', {}): o.data['text/markdown'] = plain(o.data['text/markdown'], link)
 
-def to_md(
+def header(
     nb, # A notebook processed by nbdev: its first cell is the YAML header
+)->dict: # Title, description and more
+    "What the header says."
+    return yaml.safe_load(nb.cells[0].source.split('---\n', 2)[1])
+
+def to_md(
+    nb, # A notebook processed by nbdev
     link, # What each link's target becomes: a function of the target
     prefix:str='output', # What the names of its pictures begin with
 )->tuple[str,dict]: # Markdown, and the pictures it shows as bytes by file name
     "One page as plain Markdown."
-    _, header, _ = nb.cells.pop(0).source.split('---\n', 2)
-    fm = yaml.safe_load(header)
-    nb.cells.insert(0, nbformat.v4.new_markdown_cell(f"# {fm['title']}\n\n> {fm['description']}"))
+    fm = header(nb)
+    nb.cells[0] = nbformat.v4.new_markdown_cell(f"# {fm['title']}\n\n> {fm['description']}")
     for cell in nb.cells: prepare(cell, link)
     nb.metadata.language_info = dict(name='python')
     md, res = exporter.from_notebook_node(nb, resources=dict(unique_key=prefix))
