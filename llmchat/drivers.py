@@ -26,7 +26,7 @@ from .sdk import anyio, asyncio
 # %% ../nbs/00g_drivers.ipynb #69fb3deb
 class Ask(NamedTuple):
     "Something for the driver to do"
-    op: str # 'call', 'open', 'read', 'apply' or 'run'
+    op: str # 'call', 'open', 'fetch', 'read', 'close', 'apply' or 'run'
     args: tuple[Any, ...]
 
 def ask(op: str, *args: Any) -> Ask:
@@ -52,6 +52,11 @@ class SyncIO:
         self._items = iter(s) if typed or _by_sdk(s) else s.response.iter_bytes()
         return s.response
 
+    def fetch(self, path: str, kw: dict[str, Any]) -> None:
+        self.close()
+        self._stream = s = attrgetter(path)(self.cli)(**kw)
+        self._items = s.http_response.iter_bytes()
+
     def read(self) -> Any: return next(self._items, None)
 
     def close(self) -> None:
@@ -66,6 +71,11 @@ class AsyncIO(SyncIO):
         self._stream = s = await self.cli().messages.create(**kw, stream=True)
         self._items = aiter(s) if typed or _by_sdk(s) else s.response.aiter_bytes()
         return s.response
+
+    async def fetch(self, path: str, kw: dict[str, Any]) -> None:
+        await self.close()
+        self._stream = s = await attrgetter(path)(self.cli())(**kw)
+        self._items = s.http_response.aiter_bytes()
 
     async def read(self) -> Any: return await anext(self._items, None)
 

@@ -51,17 +51,23 @@ class Journal:
 @patch
 def _append(self: Journal, entry: dict[str, Any]) -> None:
     "Append a line, or nothing"
-    line = (json.dumps(entry, ensure_ascii=False) + '\n').encode()
+    self.write((json.dumps(entry, ensure_ascii=False) + '\n').encode())
+
+@patch
+def write(self: Journal,
+    lines: bytes # Whole lines
+) -> None: # `RuntimeError` if the file is not what it was
+    "Append lines, or nothing; they are on disk when this returns"
     with open(self.path, 'r+b', buffering=0) as f:
         if f.seek(0, os.SEEK_END) != self.size:
             raise RuntimeError(f'Somebody else has written to the journal {self.path}. Load it again to go on with it.')
         try:
-            f.write(line)
+            if f.write(lines) != len(lines): raise OSError(f'{self.path} could not be written in full')
             os.fsync(f.fileno())
         except BaseException:
             f.truncate(self.size)
             raise
-    self.size += len(line)
+    self.size += len(lines)
 
 # %% ../nbs/00i_keeping.ipynb #83764762
 def _replay(head: dict[str, Any], lines: list[bytes]) -> dict[str, Any]:
