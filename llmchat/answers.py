@@ -17,18 +17,18 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fastcore.basics import listify
 
+from .caching import Json, _dumps, est_tokens, input_usage
 from .sdk import LazyModule
 
 # %% auto #0
-__all__ = ['reply_block', 'tool_use', 'est_tokens', 'request_tokens', 'mk_reply', 'mk_events', 'sse', 'Fail', 'Cut', 'Answer',
-           'json_answer', 'fail_answer', 'mk_answer', 'sandbox_error', 'for_author', 'page']
+__all__ = ['reply_block', 'tool_use', 'mk_reply', 'mk_events', 'sse', 'Fail', 'Cut', 'Answer', 'json_answer', 'fail_answer',
+           'mk_answer', 'sandbox_error', 'for_author']
 
 # %% ../nbs/06b_answers.ipynb #6dba9ea2
 if TYPE_CHECKING: import anthropic, httpx2
 else: anthropic,httpx2 = map(LazyModule, ('anthropic', 'httpx2'))
 
 # %% ../nbs/06b_answers.ipynb #f45edf05
-Json: TypeAlias = dict[str, Any]
 Reply: TypeAlias = Any # see the vocabulary
 
 _prefixes = {'tool_use': 'toolu', 'server_tool_use': 'srvtoolu'}
@@ -66,26 +66,6 @@ def tool_use(
     "A call of the tool `name`"
     return {'type': 'tool_use', 'name': name, 'input': inp}
 
-# %% ../nbs/06b_answers.ipynb #cf19dd89
-_dumps = json.JSONEncoder(ensure_ascii=False, separators=(',', ':')).encode
-
-def est_tokens(
-    *parts: Any, # JSON values, such as content blocks
-) -> int: # A token for every 4 characters of their JSON, rounded up
-    "A stable stand-in for the API's token count"
-    return -(-sum(len(_dumps(p)) for p in parts) // 4)
-
-def request_tokens(
-    body: Json, # Body of a request, as sent
-) -> int:
-    "Estimated input tokens: of the system prompt, tools and messages"
-    return est_tokens(*(body[k] for k in ('system', 'tools', 'messages') if body.get(k)))
-
-def _usage(inp: int, out: int) -> Json:
-    return dict(input_tokens=inp, cache_creation_input_tokens=0, cache_read_input_tokens=0,
-        cache_creation=dict(ephemeral_5m_input_tokens=0, ephemeral_1h_input_tokens=0),
-        output_tokens=out, service_tier='standard')
-
 # %% ../nbs/06b_answers.ipynb #c4f0437a
 def _stop_reason(given: Json, content: list[Json]) -> str:
     if any(b['type'] == 'tool_use' for b in content): return 'tool_use'
@@ -108,6 +88,7 @@ def mk_reply(
     reply: Reply, # str, block, list of both, message dict with any of its fields, or SDK message
     body: Json | None = None, # Request it answers; gives the model's id and the input tokens
     n: int = 1, # Number of the call, for ids
+    known: Callable[[int], Json] = lambda out: {}, # For its output tokens: `usage` of the input, `diagnostics`
 ) -> Json: # TypeError, ValueError if it cannot be a message
     "The message that `reply` is short for"
     body,given = body or {},_given(reply)
@@ -116,8 +97,9 @@ def mk_reply(
     msg = dict(model=body.get('model', 'sandbox'), id=f'msg_{n:04}', type='message',
         role='assistant', content=content,
         stop_reason=reason, stop_sequence=None, stop_details=None)
-    usage = _usage(request_tokens(body), est_tokens(*content)) | (given.get('usage') or {})
-    return msg | given | {'content': content, 'usage': usage}
+    out = {'output_tokens': est_tokens(*content)} | (given.get('usage') or {})
+    more = {'usage': input_usage(body)} | known(out['output_tokens'])
+    return msg | more | given | {'content': content, 'usage': more['usage'] | out}
 
 # %% ../nbs/06b_answers.ipynb #233558a7
 def _pieces(text: str, size: int | None) -> list[str]:
@@ -208,20 +190,22 @@ class Fail:
 @dataclass(frozen=True)
 class Cut:
     "An answer of which only the beginning arrives"
-    reply: Reply # What the API began to answer
+    reply: Reply = None # What the API began to answer; None, as a fault: what the script says
     events: int | None = None # Events that arrive; an answer that is not streamed counts as one
     bytes: int | None = None # Bytes that arrive, if given instead
+    share: float | None = None # Share of the bytes that arrives, if given instead, from 0 to 1
     then: BaseException | Fail | None = None # Raised or sent after them; None: a silent end
 
     def __post_init__(self) -> None:
-        if (self.events is None) == (self.bytes is None):
-            raise ValueError("Cut needs either `events` or `bytes`")
+        if [self.events, self.bytes, self.share].count(None) != 2:
+            raise ValueError("Cut needs one of `events`, `bytes` and `share`")
 
     def begin(self, chunks: list[Any]) -> list[Any]:
         "What arrives of `chunks`"
-        if self.bytes is None: return chunks[:self.events]
+        if self.events is not None: return chunks[:self.events]
+        n = self.bytes if self.share is None else int(self.share * sum(map(len, chunks)))
         starts = accumulate(map(len, chunks), initial=0)
-        return [c[:self.bytes-i] for c,i in zip(chunks, starts) if i < self.bytes]
+        return [c[:n-i] for c,i in zip(chunks, starts) if i < n]
 
 # %% ../nbs/06b_answers.ipynb #9b32589d
 @dataclass
@@ -249,11 +233,12 @@ def fail_answer(
     return json_answer(fail.body(rid), fail.status, fail.headers)
 
 # %% ../nbs/06b_answers.ipynb #aa7b94a6
-def _cut(cut: Cut, ans: Answer, rid: str) -> Answer:
+def _cut(cut: Cut, ans: Any, rid: str) -> Any:
     "The beginning of `ans`, and what follows it"
-    chunks = cut.begin(ans.chunks)
+    if not isinstance(ans, Answer): return ans
+    chunks = cut.begin(list(ans.chunks))
     if not isinstance(cut.then, Fail): return replace(ans, chunks=chunks, error=cut.then)
-    if ans.headers['content-type'] == 'application/json': return fail_answer(cut.then, rid)
+    if ans.headers['content-type'].startswith('application/json'): return fail_answer(cut.then, rid)
     return replace(ans, chunks=chunks + sse([cut.then.body(rid)]))
 
 # %% ../nbs/06b_answers.ipynb #33090968
@@ -263,13 +248,14 @@ def mk_answer(
     n: int = 1, # Number of the call
     rid: str = '', # Id of the request
     delta: int | None = None, # Characters in a delta; None: about a word
+    known: Callable[[int], Json] = lambda out: {}, # As for `mk_reply`; asked only if it comes to a message
 ) -> Any:
-    "What the API answers to `body`; an exception or an `httpx2.Response` is passed on"
-    if callable(reply): return mk_answer(reply(body), body, n, rid, delta)
-    if isinstance(reply, (BaseException, httpx2.Response)): return reply
+    "What the API answers to `body`; an exception, an `Answer` or an `httpx2.Response` is passed on"
+    if callable(reply): return mk_answer(reply(body), body, n, rid, delta, known)
+    if isinstance(reply, (BaseException, Answer, httpx2.Response)): return reply
     if isinstance(reply, Fail): return fail_answer(reply, rid)
-    if isinstance(reply, Cut): return _cut(reply, mk_answer(reply.reply, body, n, rid, delta), rid)
-    msg = mk_reply(reply, body, n)
+    if isinstance(reply, Cut): return _cut(reply, mk_answer(reply.reply, body, n, rid, delta, known), rid)
+    msg = mk_reply(reply, body, n, known)
     if not body.get('stream'): return json_answer(msg)
     head = {'content-type': 'text/event-stream; charset=utf-8'}
     return Answer(200, head, sse(mk_events(msg, delta)))
@@ -287,21 +273,3 @@ def for_author() -> Iterator[None]:
     try: yield
     except (anthropic.AnthropicError, httpx2.TransportError): raise
     except Exception as e: raise sandbox_error()(f"The script failed, {type(e).__name__}: {e}") from e
-
-# %% ../nbs/06b_answers.ipynb #59a208c7
-def page(
-    items: Iterable[Json], # All there are, each with an `id`
-    query: Any = (), # The request's `limit`, `after_id`, `before_id`
-    limit: int = 20, # Items in a page where the request says nothing
-) -> Json | Fail:
-    "One page of `items`, in the API's shape"
-    items,query = list(items),dict(query)
-    ids,n = [o['id'] for o in items],int(query.get('limit', limit))
-    if not 1 <= n <= 1000: return Fail(400, f'limit: must be from 1 to 1000, not {n}')
-    cursor = query.get('after_id') or query.get('before_id')
-    if cursor and cursor not in ids: return Fail(400, f'There is no item with the id {cursor}')
-    if 'before_id' in query: left = items[:ids.index(cursor)]
-    else: left = items[ids.index(cursor)+1:] if cursor else items
-    data = left[-n:] if 'before_id' in query else left[:n]
-    first,last = (data[0]['id'], data[-1]['id']) if data else (None, None)
-    return dict(data=data, has_more=len(left) > n, first_id=first, last_id=last)

@@ -17,7 +17,8 @@ from random import Random
 from tempfile import TemporaryFile
 from typing import Any
 
-from .answers import Answer, Fail, Json, json_answer, page
+from .answers import Answer, Fail, Json, json_answer
+from .routes import page
 
 # %% auto #0
 __all__ = ['max_requests', 'max_bytes', 'a_day', 'to_cancel', 'batch_routes', 'max_file', 'file_routes', 'Held', 'check_batch',

@@ -7,83 +7,39 @@ Docs: https://llmchat-owner.github.io/llmchat/sandbox.html.md"""
 # %% ../nbs/06_sandbox.ipynb #92321a51
 from __future__ import annotations
 
-import inspect, json
+import inspect, os
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from threading import Lock
-from typing import TYPE_CHECKING, Any, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 from fastcore.basics import listify
 
 from .answers import (
-    Answer, Cut, Fail, Json, Reply, _plain, est_tokens, fail_answer, for_author, json_answer, mk_answer, mk_events,
-    mk_reply, page, reply_block, request_tokens, sandbox_error, sse, tool_use)
+    Answer, Cut, Fail, Reply, _plain, fail_answer, for_author, json_answer, mk_answer, mk_events,
+    mk_reply, reply_block, sandbox_error, sse, tool_use)
 from .batches import batch_routes, file_routes, missing_file
-from .caching import Clock
+from .caching import Clock, Json, PromptCache, est_tokens, request_tokens
+from .faults import Faults, Limits, pick_fault
+from .routes import Request, find_route, message_routes, mk_model, mk_models, model_routes, read_request
 from .sdk import LazyModule
+from .through import Through, passed
 
 # %% auto #0
-__all__ = ['Handler', 'model_routes', 'message_routes', 'mk_model', 'Request', 'find_route', 'Sandbox', 'Answer', 'Clock', 'Cut',
-           'Fail', 'est_tokens', 'mk_events', 'mk_reply', 'reply_block', 'request_tokens', 'sse', 'tool_use']
+__all__ = ['Sandbox', 'Answer', 'Clock', 'Cut', 'Fail', 'Faults', 'Request', 'Through', 'est_tokens', 'mk_events', 'mk_model',
+           'mk_reply', 'reply_block', 'request_tokens', 'sse', 'tool_use']
 
 # %% ../nbs/06_sandbox.ipynb #29097c51
 if TYPE_CHECKING: import anthropic, anyio, httpx2
 else: anthropic,anyio,httpx2 = map(LazyModule, ('anthropic', 'anyio', 'httpx2'))
 
 # %% ../nbs/06_sandbox.ipynb #4a6bfeb5
-_all_ = ['Answer', 'Clock', 'Cut', 'Fail', 'est_tokens', 'mk_events', 'mk_reply', 'reply_block', 'request_tokens', 'sse', 'tool_use']
-
-# %% ../nbs/06_sandbox.ipynb #7c31b1e5
-def _caps(T: Any, no: list[str], path: str = '', ok: bool = True) -> Json:
-    "The capabilities of type `T`, all supported but those in `no` and what is below them"
-    res: Json = {}
-    for k,f in T.model_fields.items():
-        at = f'{path}.{k}' if path else k
-        inner = next((a for a in get_args(f.annotation) if a is not type(None)), f.annotation)
-        res[k] = ok if inner is bool else _caps(inner, no, at, ok and at not in no)
-    return res
-
-# %% ../nbs/06_sandbox.ipynb #993c2272
-def mk_model(
-    id: str, # Model id
-    no: str | Iterable[str] = (), # Missing, such as 'image_input' or 'thinking.types.adaptive'
-    **kw: Any, # Other fields of the SDK's `ModelInfo`
-) -> Json: # `ModelInfo` as JSON
-    "A model of which everything is supported but `no`"
-    types = anthropic.types
-    line = next((o for o in get_args(types.ModelLine) if o in id), None)
-    caps = _caps(types.ModelCapabilities, listify(no))
-    return dict(type='model', id=id, display_name=id, created_at='2026-01-01T00:00:00Z', line=line,
-        lifecycle='active', max_input_tokens=200_000, max_tokens=64_000, capabilities=caps) | kw
-
-def _sdk_models() -> tuple[str, ...]:
-    return get_args(get_args(anthropic.types.ModelParam)[0])
-
-# %% ../nbs/06_sandbox.ipynb #4d14567e
-@dataclass(repr=False)
-class Request:
-    "A request as the sandbox received it"
-    method: str
-    path: str # Without the query
-    raw: bytes # Its body, as sent
-    headers: Any # Names in any case
-    query: Any = field(default_factory=dict) # What the address asks for, by name
-    id: str = '' # The `request-id` of its response
-    n: int = 0 # Number of the call, for requests that take a reply
-    reply: Reply = None # The reply it takes
-
-    @cached_property
-    def body(self) -> Any:
-        "Parsed JSON; bytes if it is something else; None without a body"
-        try: return json.loads(self.raw) if self.raw else None
-        except ValueError: return self.raw
-
-    def __repr__(self) -> str: return f'Request({self.method!r}, {self.path!r}, {self.body!r}, id={self.id!r})'
-
-def _read(request: httpx2.Request) -> Request:
-    return Request(request.method, request.url.path, request.content, request.headers, request.url.params)
+_all_ = ['Answer', 'Clock', 'Cut', 'Fail', 'Faults', 'Request', 'Through', 'est_tokens', 'mk_events', 'mk_model', 'mk_reply',
+    'reply_block', 'request_tokens', 'sse', 'tool_use']
 
 # %% ../nbs/06_sandbox.ipynb #8a74328d
 class _Script:
@@ -91,133 +47,164 @@ class _Script:
         replies: Reply | Iterable[Reply] = (), # One a call, in order; or a function for all calls
         model: str | None = None, # Model that replies name; None: the one asked for
         models: Iterable[Any] | None = None, # Models there are, ids or `mk_model`s; None: the SDK's
+        faults: Any = None, # `Faults`, a dict by number of the call, or a function of the request
+        limits: Json | None = None, # What a minute takes: requests, input_tokens, output_tokens
         delta: int | None = None, # Characters in a delta; None: about a word
         chunk: int | None = None, # Bytes that arrive at once; None: one event
     ) -> None:
-        self.replies: Any = replies if callable(replies) else deque(listify(_plain(replies)))
+        self.replies,self.faults = replies,faults
         self.requests: list[Request] = []
         self.model,self._models,self.delta,self.chunk = model,models,delta,chunk
-        self.state: dict[str, Json] = defaultdict(dict) # What routes keep, by their name
         self.clock,self.batch_seconds = Clock(),60.0 # A batch of messages takes a minute
+        self.cache,self.limits = PromptCache(self.clock),Limits(**limits or {}, clock=self.clock)
+        self.state: dict[str, Json] = defaultdict(dict) # What routes keep, by their name
         self._lock,self._n = Lock(),0
 
-    def _take(self, req: Request) -> None:
-        "Keep `req` and number it, and give it the reply if it is one that takes one"
-        with self._lock:
-            self.requests.append(req)
-            req.id = f'req_{len(self.requests):04}'
-            if (req.method, req.path) == ('POST', '/v1/messages'): req.n,req.reply = self._next(req)
+    @property
+    def replies(self) -> Any:
+        "What is left of the script: a deque, or a function"
+        return self._replies
 
+    @replies.setter
+    def replies(self, replies: Any) -> None:
+        self._replies = replies if callable(replies) else deque(listify(_plain(replies)))
+
+# %% ../nbs/06_sandbox.ipynb #358aa73f
+class _Calls(_Script):
     def sleep(self, seconds: float) -> None:
         "Let time pass in the sandbox"
         self.clock.now += seconds
 
-    def take(self) -> tuple[int, Reply]:
-        "The next reply of the script and the number of its call"
-        with self._lock: return self._next()
-
-    def _next(self, req: Any = '') -> tuple[int, Reply]:
-        self._n += 1
-        if callable(self.replies): return self._n, self.replies
-        if self.replies: return self._n, self.replies.popleft()
+    def _reply(self, req: Any = '', take: bool = True) -> Reply:
+        "The next reply of the script"
+        if callable(self.replies): return self.replies
+        if self.replies: return self.replies.popleft() if take else self.replies[0]
         raise sandbox_error()(f"No reply left for call {self._n}: {str(req)[:300]}")
 
-# %% ../nbs/06_sandbox.ipynb #7fa2d677
-Handler: TypeAlias = Callable[..., Any]
+    def take(self, body: Any = '') -> tuple[int, Reply]:
+        "Number and reply of one more call, for routes that answer several"
+        with self._lock:
+            self._n += 1
+            return self._n, self._reply(body)
 
-def find_route(
-    routes: dict[str, Handler], # Handlers by method and path
-    method: str, # Such as 'GET'
-    path: str, # Such as '/v1/models/claude-x'
-) -> tuple[Handler | None, list[str]]: # Handler and ids; None if there is none
-    "What answers a request"
-    parts = [method, *path.split('/')[1:]]
-    for route,handler in routes.items():
-        wanted = route.replace(' ', '').split('/')
-        if len(wanted) == len(parts) and all(w in ('*', p) for w,p in zip(wanted, parts)):
-            return handler, [p for w,p in zip(wanted, parts) if w == '*']
-    return None, []
+# %% ../nbs/06_sandbox.ipynb #7573a4b2
+class _Gate(_Calls):
+    def _take(self, req: Request) -> None:
+        "Keep `req` and number it, and see what it gets: a reply if it takes one, or something instead"
+        with self._lock:
+            self.requests.append(req)
+            req.id = f'req_{len(self.requests):04}'
+            if req.asks: self._n = req.n = self._n + 1
+            fault = pick_fault(self.faults, req)
+            if isinstance(fault, Cut) and fault.reply is None and req.asks:
+                fault = replace(fault, reply=self._reply(req, take=False))
+            req.instead = self._refusal(req) if fault is None else fault
+            if req.asks and req.instead is None: req.reply = self._reply(req)
 
-# %% ../nbs/06_sandbox.ipynb #94a09fa6
-def _count(sb: Any, req: Request) -> Json: return dict(input_tokens=request_tokens(req.body))
-def _list_models(sb: Any, req: Request) -> Any: return page(sb.models.values(), req.query)
-def _get_model(sb: Any, req: Request, id: str) -> Any: return sb.models.get(id, Fail(404, f'model: {id}'))
+    def _refusal(self, req: Request) -> Fail | None:
+        "What the API has against a request; None: nothing"
+        if not req.asks: return None
+        if not isinstance(req.body, dict): return Fail(400, 'The request body is not valid JSON')
+        if fail := self.limits.refusal() or self.check(req.body): return fail
+        self.limits.take(requests=1)
+        return None
 
-model_routes: dict[str, Handler] = {'GET /v1/models': _list_models, 'GET /v1/models/*': _get_model}
-message_routes: dict[str, Handler] = {
-    'POST /v1/messages': lambda sb, req: sb.answer(req.body, req.reply, req.n, req.id),
-    'POST /v1/messages/count_tokens': _count}
+    def check(self, body: Json) -> Fail | None:
+        "What is wrong with a request for a message; None: nothing"
+        if self.known_model(body).get('lifecycle') == 'retired': return Fail(404, f"model: {body['model']}")
+        return missing_file(self, body)
 
-# %% ../nbs/06_sandbox.ipynb #e9a54163
-class _Api(_Script):
-    routes = message_routes | model_routes | batch_routes | file_routes
+    def known_model(self, body: Json) -> Json:
+        "What `models` says about the model of a request; empty if the sandbox was given none"
+        return {} if self._models is None else self.models.get(body.get('model', ''), {})
 
     @cached_property
     def models(self) -> dict[str, Json]:
         "The models there are, by id"
-        models = _sdk_models() if self._models is None else self._models
-        return {m['id']: m for m in (mk_model(m) if isinstance(m, str) else m for m in models)}
+        return mk_models(self._models)
 
-    def answer(self, body: Json, reply: Reply, n: int = 1, id: str = '') -> Any:
+# %% ../nbs/06_sandbox.ipynb #e9a54163
+class _Api(_Gate):
+    routes = message_routes | model_routes | batch_routes | file_routes
+
+    def answer(self, body: Json, reply: Reply, n: int = 1, id: str = '', checked: bool = False) -> Any:
         "What the API answers to the body of a request for a message"
+        if not checked: reply = self.check(body) or reply
         if self.model: body = body | {'model': self.model}
-        return mk_answer(missing_file(self, body) or reply, body, n, id, self.delta)
+        def known(out: int) -> Json: return self._known(body, f'msg_{n:04}', out)
+        return mk_answer(reply, body, n, id, self.delta, known)
+
+    def _known(self, body: Json, id: str, out: int) -> Json:
+        "What a message says about the prompt it answers"
+        with self._lock:
+            usage = self.cache.usage(body, self.known_model(body).get('min_cache', 1024))
+            self.limits.take(output_tokens=out,
+                input_tokens=usage['input_tokens'] + usage['cache_creation_input_tokens'])
+            return dict(usage=usage) | self.cache.diagnose(body, id)
 
     def _answer(self, req: Request) -> Any:
+        "What the API answers to any request"
+        if req.instead is not None: return mk_answer(req.instead, req.body, req.n, req.id, self.delta)
         handler,ids = find_route(self.routes, req.method, req.path)
         res = handler(self, req, *ids) if handler else Fail(404)
         if isinstance(res, Fail): return fail_answer(res, req.id)
         return json_answer(res) if isinstance(res, (dict, list)) else res
 
 # %% ../nbs/06_sandbox.ipynb #66395fac
-def _play(chunks: list[bytes], error: BaseException | None) -> Iterator[bytes]:
+def _play(chunks: Iterable[bytes], error: BaseException | None) -> Iterator[bytes]:
     yield from chunks
     if error: raise error
 
-async def _aplay(chunks: list[bytes], error: BaseException | None) -> AsyncIterator[bytes]:
-    for c in chunks:
-        await anyio.sleep(0)
-        yield c
+async def _aplay(chunks: Any, error: BaseException | None) -> AsyncIterator[bytes]:
+    if hasattr(chunks, '__aiter__'):
+        async for c in chunks: yield c
+    else:
+        for c in chunks:
+            await anyio.sleep(0)
+            yield c
     if error: raise error
 
-def _rechunk(chunks: list[bytes], n: int | None) -> list[bytes]:
-    if n is None: return chunks
+def _rechunk(chunks: Any, n: int | None) -> Any:
+    if n is None or not isinstance(chunks, list): return chunks
     data = b''.join(chunks)
     return [data[i:i+n] for i in range(0, len(data), n)]
 
+# %% ../nbs/06_sandbox.ipynb #75a2581b
+async def _awaited(reply: Reply, body: Json) -> Reply:
+    "`reply`, if it is a function what it returns, also if that takes time"
+    if isinstance(reply, Cut): return replace(reply, reply=await _awaited(reply.reply, body))
+    if isinstance(reply, Through): return await reply.asend(body)
+    res = reply(body) if callable(reply) else reply
+    return await res if inspect.isawaitable(res) else res
+
 # %% ../nbs/06_sandbox.ipynb #49ae3463
 class _Wire(_Api):
-    def _respond(self, ans: Any, rid: str, play: Callable[..., Any]) -> httpx2.Response:
+    def _respond(self, ans: Any, req: Request, play: Callable[..., Any]) -> httpx2.Response:
         "`ans` as an HTTP response, its chunks handed out by `play`"
         if isinstance(ans, BaseException): raise ans
         if isinstance(ans, httpx2.Response): return ans
         chunks = _rechunk(ans.chunks, self.chunk)
         whole = isinstance(chunks, list) and len(chunks) == 1 and not ans.error
-        content = chunks[0] if whole else play(chunks, ans.error)
-        headers = ans.headers | {'request-id': rid}
-        return httpx2.Response(ans.status, headers=headers, content=content)
+        headers = (self.limits.headers() if req.asks else {}) | ans.headers | {'request-id': req.id}
+        return httpx2.Response(ans.status, headers=headers, content=chunks[0] if whole else play(chunks, ans.error))
 
     def _handle(self, request: httpx2.Request) -> httpx2.Response:
-        req = _read(request)
-        self._take(req)
+        self._take(req := read_request(request))
         with for_author(): ans = self._answer(req)
-        return self._respond(ans, req.id, _play)
+        return self._respond(ans, req, _play)
 
     async def _ahandle(self, request: httpx2.Request) -> httpx2.Response:
-        req = _read(request)
-        self._take(req)
+        self._take(req := read_request(request))
         await anyio.sleep(0)
         with for_author():
-            if callable(req.reply): req.reply = req.reply(req.body)
-            if inspect.isawaitable(req.reply): req.reply = await req.reply
+            for k in 'reply', 'instead': setattr(req, k, await _awaited(getattr(req, k), req.body))
             ans = self._answer(req)
-        return self._respond(ans, req.id, _aplay)
+        return self._respond(ans, req, _aplay)
 
 # %% ../nbs/06_sandbox.ipynb #6f04ab4e
 _client: Json = dict(api_key='sandbox', base_url='https://api.anthropic.com', max_retries=0)
 
-class Sandbox(_Wire):
-    "A Claude API inside the process: scripted replies, the SDK's own clients"
+class _Clients(_Wire):
     def client(self, **kw: Any) -> anthropic.Anthropic:
         "A client whose requests end here; `kw` go to the SDK's constructor"
         http = anthropic.DefaultHttpxClient(transport=httpx2.MockTransport(self._handle))
@@ -227,3 +214,29 @@ class Sandbox(_Wire):
         "An async client whose requests end here; `kw` go to the SDK's constructor"
         http = anthropic.DefaultAsyncHttpxClient(transport=httpx2.MockTransport(self._ahandle))
         return anthropic.AsyncAnthropic(**(_client | kw), http_client=http)
+
+# %% ../nbs/06_sandbox.ipynb #743282cf
+class Sandbox(_Clients):
+    "A Claude API inside the process: scripted replies, the SDK's own clients"
+    @contextmanager
+    def patch(self) -> Iterator[Sandbox]:
+        "Let the requests of all clients end here, whoever made them"
+        send,asend = httpx2.HTTPTransport.handle_request,httpx2.AsyncHTTPTransport.handle_async_request
+        def handle(transport: Any, request: Any) -> Any:
+            if not _ours(request): return send(transport, request)
+            request.read()
+            return _soon(self._handle(request))
+        async def ahandle(transport: Any, request: Any) -> Any:
+            if not _ours(request): return await asend(transport, request)
+            await request.aread()
+            return _soon(await self._ahandle(request))
+        with (patch.object(httpx2.HTTPTransport, 'handle_request', handle),
+              patch.object(httpx2.AsyncHTTPTransport, 'handle_async_request', ahandle),
+              patch.dict(os.environ, ANTHROPIC_API_KEY='sandbox')): yield self
+
+def _ours(request: Any) -> bool: return 'anthropic-version' in request.headers and passed not in request.headers
+
+def _soon(res: Any) -> Any:
+    if res.status_code >= 400 and not {'retry-after', 'retry-after-ms'} & res.headers.keys():
+        res.headers['retry-after-ms'] = '1'
+    return res
