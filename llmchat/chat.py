@@ -149,7 +149,7 @@ def _exchange(self: BaseChat, kw: dict[str, Any], stream: bool = False,
     opts |= dict(stream=stream, ledgers=(self._ledger,), failed=partial(setattr, self, 'partial'))
     run = dict(parallel=self.c._parallel) | {k if k != 'max_result' else 'most': v for k, v in run.items()}
     exchange = self.c._exchanges(box, settings, opts, run, lambda: self._afford(**limits))
-    def counted(*args: Any) -> Flow:
+    def counted(*args):
         before = box.ran
         try: return (yield from exchange(*args))
         finally: self.calls += box.ran - before
@@ -161,7 +161,7 @@ def _course(self: BaseChat, pr: dict[str, Any] | None, kw: dict[str, Any], strea
     again: bool = False) -> Flow:
     "The course of a plain turn: one exchange"
     exchange = self._exchange(kw, stream)
-    def work(msgs: list[dict[str, Any]]) -> Flow:
+    def work(msgs):
         r, more = yield from exchange(msgs, {}, None)
         return r, r, more
     return self._turn(pr, work, again)
@@ -205,7 +205,7 @@ class _Loops(_Talks[ReplyT, StreamT, CountT, ListT]):
         "Turns until no tool is asked for; each reply with its results is a turn of its own"
         if isinstance(max_steps, bool) or not isinstance(max_steps, int) or max_steps < 1:
             raise ValueError(f'max_steps is {max_steps!r}; it is a number of requests, 1 or more')
-        def turn(msg: dict[str, Any] | None, **more: Any) -> Flow: return self._course(msg, kwargs | more, stream)
+        def turn(msg, **more): return self._course(msg, kwargs | more, stream)
         course = loop_course(turn, self, self._checked(pr, kwargs), max_steps, cont_func, final_prompt, stream)
         return self.c._go(course, self.c._parts if stream else self.c._stream)
 

@@ -101,7 +101,7 @@ def _count(self: _Calls, req: dict[str, Any]) -> Flow:
 def _exchanges(self: _Calls, box: Toolbox, settings: dict[str, Any], opts: dict[str, Any], run: dict[str, Any],
     before: Callable[[], Any] = noop) -> Callable[..., Flow]:
     "The course of an exchange: given a dialog, more settings and `keep`, returns the reply and its messages"
-    def exchange(msgs: list[dict[str, Any]], more: dict[str, Any], keep: Any) -> Flow:
+    def exchange(msgs, more, keep):
         before()
         own = 'tools' in more # Is the tool only a form for the answer?
         tools = mk_box(more['tools']) if own else box
