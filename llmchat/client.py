@@ -17,8 +17,9 @@ from .asking import BaseClient, CountT, ListT, ReplyT, StreamT, T_
 from .drivers import Flow, Stream
 from .messages import mk_msg, mk_msgs
 from .replies import find_blocks, show_reply
-from .requests import Effort, Settings, mk_request
-from .sdk import anthropic, info_key, infos, need_key, redact_error
+from .models import info_if_any, warn_deprecated
+from .requests import Effort, Settings, mk_request, needs
+from .sdk import need_key, redact_error
 from .structured import Answer, called, parsed, until_fits
 from .tools import Toolbox, cut_off, mk_box, not_run, run_calls
 from .usage import Usage, usage_table
@@ -62,28 +63,18 @@ def _call(self: _Calls, msgs: Any, settings: dict[str, Any], stream: bool = Fals
     "The course of a call; what is wrong with the settings is said here, before it begins"
     settings = settings | dict(tools=mk_box(settings.get('tools')).schemas)
     req = mk_request(self.model, msgs, **settings)
+    warn_deprecated(self.model)
     opts = opts | dict(stream=stream, prefill=settings.get('prefill') or '')
     if stream: opts |= dict(events=events, thinking=thinking)
-    if not settings.get('think') and not settings.get('maxthinktok'): return self._ask(req, **opts)
-    return self._ask_thinking(lambda info: mk_request(self.model, msgs, info, **settings), opts)
+    if not needs(req): return self._ask(req, **opts)
+    return self._ask_able(lambda info: mk_request(self.model, msgs, info, **settings), opts)
 
 @patch
-def _ask_thinking(self: _Calls, request: Callable[[Any], dict[str, Any]], opts: dict[str, Any]) -> Flow:
-    "As `_ask`, in the form of thinking that the model takes"
+def _ask_able(self: _Calls, request: Callable[[Any], dict[str, Any]], opts: dict[str, Any]) -> Flow:
+    "As `_ask`, with a request that depends on what the model can do"
     need_key(self.cli)
-    info = yield from self._info()
+    info = yield from info_if_any(self.cli, self.model)
     return (yield from self._ask(request(info), **opts))
-
-# %% ../nbs/00k_client.ipynb #45dc71b4
-@patch
-def _info(self: _Calls) -> Flow:
-    "The API's `ModelInfo` of this model; None where there is none"
-    key = info_key(self.cli, self.model)
-    if infos.get(key) is not None: return infos[key]
-    try: info = yield from self._plain('models.retrieve', dict(model_id=self.model))
-    except anthropic.APIError: return None
-    if hasattr(info, 'capabilities'): infos[key] = info
-    return infos.get(key)
 
 # %% ../nbs/00k_client.ipynb #776f608d
 @patch
@@ -128,7 +119,7 @@ def _object(self: _Calls, exchange: Callable[..., Flow], msgs: list[dict[str, An
     retries: int) -> Flow:
     "The course of `parse`; returns the object, reply and messages"
     need_key(self.cli)
-    info = yield from self._info()
+    info = yield from info_if_any(self.cli, self.model)
     return (yield from until_fits(lambda said: parsed(exchange, msgs, answer, info, said), retries))
 
 def _first(flow: Flow) -> Flow: return (yield from flow)[0]

@@ -13,10 +13,11 @@ __all__ = ['Chat', 'Client', 'LimitReached', 'ReplyError', 'Stream', 'Thinking',
 from .chat import Chat, LimitReached
 from .client import Client
 from .drivers import Stream
+from .models import model_info
 from .messages import URL, mk_doc, mk_msg, mk_msgs
 from .replies import contents, find_block, find_blocks
 from .requests import mk_tool_choice
-from .sdk import find_model, model_info, models
+from .sdk import find_model, models
 from .streams import Thinking
 from .structured import ReplyError
 from .tools import ToolResult, fetch_conf, mk_funcres, mk_tool, mk_toolres, search_conf

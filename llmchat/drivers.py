@@ -26,7 +26,7 @@ from .sdk import anyio, asyncio
 # %% ../nbs/00g_drivers.ipynb #69fb3deb
 class Ask(NamedTuple):
     "Something for the driver to do"
-    op: str # 'call', 'open', 'fetch', 'read', 'close', 'apply' or 'run'
+    op: str # 'call', 'open', 'fetch', 'read', 'close', 'apply', 'run' or 'until'
     args: tuple[Any, ...]
 
 def ask(op: str, *args: Any) -> Ask:
@@ -149,6 +149,15 @@ async def run(self: AsyncIO, lanes: list[list[Flow]]) -> list[list[Any]]:
             for lane, res in zip(lanes, done): tasks.start_soon(follow, lane, res)
     except BaseExceptionGroup as e: raise e.exceptions[0]
     return done
+
+# %% ../nbs/00g_drivers.ipynb #730d520f
+@patch
+def until(self: SyncIO, done: Future[Any]) -> Any: return done.result()
+
+@patch
+async def until(self: AsyncIO, done: Future[Any]) -> Any:
+    while not done.done(): await anyio.sleep(.01)
+    return done.result()
 
 # %% ../nbs/00g_drivers.ipynb #58e054c8
 def drive(flow: Flow, io: SyncIO, done: Callable[[Any], None]) -> Iterator[Any]:
