@@ -1,0 +1,219 @@
+"How conversations look: nothing in them comes to life, and nothing is lost"
+import asyncio, base64, io, json, sys
+
+import pytest
+from hypothesis import given, strategies as st
+from IPython.core.interactiveshell import InteractiveShell
+
+from common import CITED, PDF, PNG, Async, Sync, both, message, needs_recordings, recorded, seeded
+from llmchat import URL, AsyncChat, Chat, mk_doc, mk_msg, usage
+from llmchat.display import Screen, Spent, as_markdown, by_turn, read_history, show_chat, total_spent
+from llmchat.plots import plot_spent
+from llmchat.sandbox import Sandbox, tool_use
+from llmchat.streams import Thinking
+from rendering import TAGS, pages
+from test_replies import HOLES, check_inert, cited, nasty
+
+MODEL = 'claude-sonnet-5-5'
+FOLDS = TAGS | {'details', 'summary'}
+
+def user(*content): return dict(role='user', content=list(content))
+def said(*content): return dict(role='assistant', content=list(content))
+def text(s): return dict(type='text', text=s)
+def result(call, content, **kw): return dict(type='tool_result', tool_use_id=call['id'], content=content, **kw)
+def call(name='f', **input): return dict(tool_use(name, **input), id=f'toolu_{name}')
+
+def shape(h):
+    "What `read_history` makes of a history, in short"
+    return [(o.role, [(p.kind, p.text) if not isinstance(p.more, list) else (p.kind, p.text, [q.text for q in p.more]) for p in o.pieces])
+        for o in read_history(h)]
+
+# ---- pieces
+
+def test_results_are_shown_at_their_calls():
+    a, b = call('a', x=1), call('b')
+    h = [mk_msg('Hi'), said(text('Let me.'), a, b), user(result(b, '2'), result(a, [text('1'), text('one')]), text('And more')), said(text('Done'))]
+    assert shape(h) == [('user', [('text', 'Hi')]), ('assistant', [('text', 'Let me.'), ('call', 'a(x=1)', ['1', 'one']), ('call', 'b()', ['2'])]),
+        ('user', [('text', 'And more')]), ('assistant', [('text', 'Done')])]
+    assert [o.end for o in read_history(h)] == [1, 2, 3, 4]
+
+def test_calls_that_failed_have_no_result_or_hold_much():
+    a, b, long = call('a'), call('b'), call('c', text='word ' * 100)
+    h = [said(a, b, long), user(result(a, 'no such file', is_error=True))]
+    (_, (failed, open_, cut)), = shape(h)
+    assert (failed, open_) == (('failed', 'a()', ['no such file']), ('call', 'b()', []))
+    assert len(cut[1]) <= 82 and cut[1].endswith(' …') and json.loads(cut[2][0]) == long['input']
+    assert len(shape([said(call('d', s='x' * 200))])[0][1][0][1]) == 82
+
+def test_results_without_calls_are_shown():
+    assert shape([user(result(call(), 'lost'))]) == [('user', [('fold', 'Result', ['lost'])])]
+
+@pytest.mark.parametrize('content,piece', [
+    (['Look', PNG], ('image', 'image/png')), ([mk_doc('A', title='T')], ('fold', 'T', ['A'])), ([mk_doc('A')], ('fold', 'text/plain', ['A'])),
+    ([PDF], ('text', '[application/pdf]')), ([URL('https://a.b/c.png')], ('text', '[https://a.b/c.png](https://a.b/c.png)')),
+    ([URL('https://a.b/c.pdf')], ('text', '[https://a.b/c.pdf](https://a.b/c.pdf)')),
+    ([dict(type='document', title='D', source=dict(type='content', content=[text('a'), text('b')]))], ('fold', 'D', ['a', 'b'])),
+    ([dict(type='image', source=dict(type='file', file_id='file_1'))], ('text', '[file_1]')),
+    ([dict(type='image', source=dict(type='base64', media_type='image/svg+xml', data='PHN2Zz4='))], ('text', '[image/svg+xml]')),
+    ([dict(type='image', source=dict(type='base64', media_type='image/png', data='x" onerror="alert(1)'))], ('text', '[image/png]')),
+    ([dict(type='of_next_year')], ('text', '[of_next_year]'))])
+def test_what_was_sent(content, piece): assert shape([mk_msg(content)])[0][1][-1] == piece
+
+def test_files(tmp_path):
+    (tmp_path/'a.py').write_text('x = 1\n')
+    piece = read_history([mk_msg([tmp_path/'a.py', 'Why?'])])[0].pieces[0]
+    assert (piece.kind, piece.text, piece.more) == ('fold', 'a.py', [('code', 'x = 1\n', 'py')])
+
+@pytest.mark.parametrize('content,inside', [('', []), (None, []), ('plain', [('code', 'plain', '')]), ([mk_msg(PNG)['content'][0]], None),
+    ([dict(type='web_search_result', title='T', url='https://a.b')], [('text', '- [T](https://a.b)', '')]),
+    (dict(type='bash_code_execution_result', stdout='hi'), [('code', json.dumps(dict(type='bash_code_execution_result', stdout='hi'), indent=2), 'json')])])
+def test_results(content, inside):
+    a = call()
+    p = read_history([said(a), user(result(a, content))])[0].pieces[0]
+    if inside is None: assert [q.kind for q in p.more] == ['image']
+    else: assert p.more == inside
+
+def test_server_tools():
+    search = dict(type='server_tool_use', id='s1', name='web_search', input=dict(query='x'))
+    found = dict(type='web_search_tool_result', tool_use_id='s1', content=[dict(type='web_search_result', title='T', url='https://a.b')])
+    assert shape([said(search, found, text('It is.'))]) == [('assistant', [('call', "web_search(query='x')", ['- [T](https://a.b)']), ('text', 'It is.')])]
+
+def test_footnotes_count_through_the_conversation():
+    h = [mk_msg('?'), said(cited('a'), cited('b', cited_text='Other.')), mk_msg('?'), said(cited('c')), mk_msg('?'), said(cited('d', cited_text='New.'))]
+    shown = [as_markdown(o) for o in read_history(h)[1::2]]
+    assert shown == ['a[^1]b[^2]\n\n[^1]: “Paris is the capital.” — France\n\n[^2]: “Other.” — France', 'c[^1]', 'd[^3]\n\n[^3]: “New.” — France']
+
+def test_marks_cannot_be_forged():
+    assert as_markdown(read_history([said(text('a\ue0001\ue001b'))])[0]) == 'a1b'
+
+@needs_recordings
+def test_recorded_conversations():
+    for rec in recorded:
+        h = rec['request']['messages'] + ([] if rec['stream'] else [dict(role='assistant', content=json.loads(rec['response'])['content'])])
+        shown = show_chat(h)
+        check_inert(shown, FOLDS | {'img'})
+        assert shown.strip()
+
+# ---- nothing comes to life
+
+blocks = st.one_of(nasty.map(text), nasty.map(lambda s: dict(type='thinking', thinking=s)), st.builds(cited, nasty, cited_text=nasty, document_title=nasty),
+    st.builds(lambda s, t: call(s, x=t), nasty, nasty), nasty.map(lambda s: dict(type=s)), nasty.map(lambda s: result(call(), s)),
+    st.builds(lambda s, t: text(f'<file name="{s}">\n{t}\n</file>'), nasty, nasty), st.builds(lambda s, t: mk_doc('?' + s, title=t), nasty, nasty),
+    nasty.map(lambda s: dict(type='image', source=dict(type='url', url=s))),
+    nasty.map(lambda s: dict(type='image', source=dict(type='base64', media_type='image/png', data=s))),
+    st.builds(lambda s, t: result(call(), [dict(type='web_search_result', title=s, url=t)]), nasty, nasty))
+
+@seeded
+@given(st.lists(st.lists(blocks, max_size=3).map(lambda c: said(*c)), max_size=3), nasty, nasty)
+def test_nothing_comes_to_life(h, sp, model):
+    check_inert(show_chat(h, [Spent(1, model, usage(1, 2), 0.1)], sp, model, most=1), FOLDS)
+
+def unspaced(s): return '\n'.join(l if l.strip() else '' for l in s.split('\n'))
+
+@seeded
+@given(nasty, nasty, nasty)
+def test_code_shows_as_it_was(name, code, answer):
+    a = call('f', x=1)
+    for page in pages(show_chat([said(a), user(result(a, f'.{code}.')), said(text(answer))]), FOLDS).values():
+        assert not page.problems and (set(code) & set('\r\0\t\v\f\u2028\x01') or unspaced(f'.{code}.') in unspaced(''.join(page.code))), code
+
+@pytest.mark.parametrize('hole', HOLES)
+def test_holes_that_were_found(hole):
+    a = call(hole, x=hole)
+    check_inert(show_chat([mk_msg(hole), said(text(hole), a), user(result(a, hole)), said(text(hole))], [Spent(4, hole, usage(1), None)], hole), FOLDS)
+
+# ---- turns
+
+def test_turns_are_told_apart_by_where_they_end():
+    h = [mk_msg('a'), said(text('b')), mk_msg('c'), said(text('d')), mk_msg('e')]
+    spent = [Spent(2, 'm', usage(1), 0.1), Spent(4, 'm', usage(2), 0.2), Spent(4, 'm', usage(4), 0.4)]
+    turns = by_turn(read_history(h), spent)
+    assert [([o.end for o in t], s) for t, s in turns] == [([1, 2], spent[:1]), ([3, 4], spent[1:]), ([5], [])]
+    assert total_spent(spent) == (usage(7), pytest.approx(0.7)) and total_spent([]) == (usage(), 0)
+    assert by_turn([], spent)[0] == ([], spent) and by_turn([], []) == []
+
+def test_model_and_cost_of_each_turn_are_shown():
+    h = [mk_msg('a'), said(text('b')), mk_msg('c'), said(text('d'))]
+    shown = show_chat(h, [Spent(2, 'first', usage(1, 2), 0.1), Spent(4, 'second', usage(3), None)])
+    assert shown == '**You**\n\na\n\n**first**\n\nb\n\n*1 in · 2 out · 0.10 USD*\n\n**You**\n\nc\n\n**second**\n\nd\n\n*3 in*'
+
+# ---- growing
+
+class Shell:
+    "Stands for IPython: notes what is displayed, and the updates of it"
+    def __init__(self, monkeypatch, live=True):
+        self.shown = []
+        monkeypatch.setattr('llmchat.display.display', self)
+        monkeypatch.setattr('llmchat.display._in_notebook', lambda: True)
+        monkeypatch.delenv('IN_TEST', raising=False) if live else monkeypatch.setenv('IN_TEST', '1')
+    def Markdown(self, s): return s
+    def display(self, s, display_id):
+        self.shown.append(s)
+        return self
+    def update(self, s): self.shown.append(s)
+
+def test_screen_grows(monkeypatch):
+    shell = Shell(monkeypatch)
+    with Screen(every=0) as screen:
+        screen._due = -1e9
+        for s in ('Blue ', '<b>', ' *is*'):
+            screen.add(s)
+            screen._due = 0
+    assert shell.shown == ['Blue ', 'Blue &lt;b>', 'Blue &lt;b> *is*', 'Blue &lt;b> *is*']
+
+def test_screen_waits_between_updates(monkeypatch):
+    shell, clock = Shell(monkeypatch), [0.0]
+    monkeypatch.setattr('llmchat.display.monotonic', lambda: clock[0])
+    with Screen(every=1) as screen:
+        for i in range(40):
+            screen.add('x')
+            clock[0] += 0.1
+    assert len(shell.shown) == 5 and shell.shown[-1] == 'x' * 40
+
+def test_screen_takes_a_small_part_of_the_time(monkeypatch):
+    shell, clock = Shell(monkeypatch), [0.0]
+    monkeypatch.setattr('llmchat.display.monotonic', lambda: clock[0])
+    def slow(s):
+        clock[0] += 1
+        return s
+    shell.Markdown = slow
+    with Screen(every=0.1) as screen:
+        for i in range(100):
+            screen.add('x')
+            clock[0] += 0.3
+    assert len(shell.shown) <= 5 # each took 1 s, of 30 + 5
+
+def test_in_tests_only_the_end_shows(monkeypatch):
+    shell = Shell(monkeypatch, live=False)
+    with Screen(every=0) as screen:
+        for s in 'abc': screen.add(s)
+    assert shell.shown == ['abc']
+
+def test_what_came_shows_where_it_broke_off(monkeypatch):
+    shell = Shell(monkeypatch, live=False)
+    with pytest.raises(ZeroDivisionError), Screen() as screen:
+        screen.add('abc')
+        1 / 0
+    assert shell.shown == ['abc']
+
+def test_without_notebook_it_is_printed(capsys):
+    with Screen() as screen:
+        for o in ['Let \x1b[2Jme.', message([text('Let me.'), call('a', x=1)]), user(result(call('a'), '2')), 'Done', message(['Done'])]: screen.add(o)
+    assert capsys.readouterr().out == 'Let [2Jme.\n`a(x=1)`\n→ 2\nDone\n'
+
+@pytest.mark.parametrize('shell,notebook', [('TerminalInteractiveShell', False), ('ZMQInteractiveShell', True), (None, False)])
+def test_where_markdown_renders(monkeypatch, shell, notebook):
+    from llmchat.display import _in_notebook
+    module = type('M', (), dict(get_ipython=staticmethod(lambda: shell and type(shell, (), {})())))
+    monkeypatch.setitem(sys.modules, 'IPython', module)
+    assert _in_notebook() == notebook
+
+# ---- plots
+
+def test_without_matplotlib(monkeypatch):
+    monkeypatch.setattr('llmchat.plots.find_spec', lambda name: None)
+    with pytest.raises(ImportError, match='pip install matplotlib'): plot_spent([Spent(1, 'm', usage(1), None)])
+
+def test_alternative_text_is_text():
+    svg = plot_spent([Spent(1, '<script>"', usage(1, 2), 0.5)] * 2).svg()
+    assert svg.count('<svg') == 1 and 'aria-label="Tokens and cost of 1 turn; in all 2 in · 4 out · 1.00 USD"' in svg and '<script' not in svg
