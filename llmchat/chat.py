@@ -19,14 +19,15 @@ from fastcore.meta import delegates
 
 from .asking import BaseClient, CountT, ListT, ReplyT, StreamT, T_
 from .client import Client
+from .display import Spent, show_chat
 from .drivers import Flow, Stream
 from .messages import mk_block, mk_msg, mk_msgs
-from .replies import read_inert
+from .plots import Plot, plot_spent
 from .requests import Settings, mk_request
 from .structured import Answer
 from .toolloop import final_prompt, loop_course
 from .tools import Toolbox, mk_box
-from .usage import Ledger, Usage, rates, usage_table
+from .usage import Ledger, Notes, Usage, rates, usage_table
 
 # %% ../nbs/00l_chat.ipynb #2808b0a3
 if TYPE_CHECKING: from anthropic.types import Message
@@ -73,6 +74,7 @@ class BaseChat(Generic[ReplyT, StreamT, CountT, ListT]):
         self.settings = dict(sp=sp, tools=tools, temp=temp, cache=cache or self.c.cache, approve=approve,
             max_cost=max_cost, max_calls=max_calls, **settings)
         self._ledger, self._busy, self._turns, self._paused = Ledger(), Lock(), [], None
+        self._took = Notes() # What the turn in course has taken
         self._afford(max_cost, max_calls)
 
 # %% ../nbs/00l_chat.ipynb #5b6c0dc3
@@ -118,7 +120,7 @@ def _turn(self: BaseChat, msg: dict[str, Any] | None, work: Callable[[list[dict[
             '`close` it; for several at once use several chats, which may share a client.')
     self.partial = None
     try:
-        at, tail, _ = self._turns[-1] if again else (len(self.h), [], None)
+        at, tail, *_ = self._turns[-1] if again else (len(self.h), [])
         h = self.h[:at] + tail
         at, new = self._opened(msg, h)
         value, r, more = yield from work(h[:at] + new)
@@ -131,13 +133,14 @@ def _turn(self: BaseChat, msg: dict[str, Any] | None, work: Callable[[list[dict[
 @patch
 def _commit(self: BaseChat, undo: tuple[Any, ...], new: list[dict[str, Any]], more: list[dict[str, Any]],
     r: Any) -> None:
-    "Put a finished turn into the history, and note how to take it back"
+    "Put a finished turn into the history, and note how to take it back, and what it took"
     last = more[-2:] if more and more[-1]['role'] == 'user' else more[-1:]
     if new and more and new[-1]['role'] == 'assistant':
         new, more = new[:-1], [_joined(new[-1], more[0]), *more[1:]]
     self.h[undo[0]:] = new + more
     self.last, self._paused = last, self.h[-1] if r.stop_reason == 'pause_turn' else None
-    self._turns.append(undo)
+    end = len(self.h) - (self.h[-1]['role'] == 'user')
+    self._turns.append((*undo, (end, r.model, self._took)))
 
 # %% ../nbs/00l_chat.ipynb #2a77837c
 @patch
@@ -146,11 +149,12 @@ def _exchange(self: BaseChat, kw: dict[str, Any], stream: bool = False,
     "The course of an exchange of this chat, with settings for this call"
     settings, opts, run, limits = _split(self.settings | kw, _opts, _runs, _limits)
     box = box or mk_box(settings['tools'], self.ns)
-    opts |= dict(stream=stream, ledgers=(self._ledger,), failed=partial(setattr, self, 'partial'))
+    took = Notes()
+    opts |= dict(stream=stream, ledgers=(self._ledger, took), failed=partial(setattr, self, 'partial'))
     run = dict(parallel=self.c._parallel) | {k if k != 'max_result' else 'most': v for k, v in run.items()}
     exchange = self.c._exchanges(box, settings, opts, run, lambda: self._afford(**limits))
     def counted(*args):
-        before = box.ran
+        before, self._took = box.ran, took
         try: return (yield from exchange(*args))
         finally: self.calls += box.ran - before
     return counted
@@ -235,7 +239,7 @@ class _Turns(_Answers[ReplyT, StreamT, CountT, ListT]):
     def undo(self) -> list[dict[str, Any]]:
         "Take the last turn back; the messages that it had added"
         if not self._turns: raise ValueError('There is no turn of this chat to take back.')
-        at, old, _ = self._turns.pop()
+        at, old, *_ = self._turns.pop()
         taken, self.h[at:] = self.h[at:], old
         self.last, self._paused = [], None
         return taken
@@ -256,16 +260,20 @@ class _Turns(_Answers[ReplyT, StreamT, CountT, ListT]):
         return res
 
 # %% ../nbs/00l_chat.ipynb #f32587a2
-def _shown(msg: dict[str, Any]) -> str:
-    "A message of a history, as Markdown"
-    return f"**{msg['role']}**\n\n{read_inert(msg)}"
-
 class AnyChat(_Turns[ReplyT, StreamT, CountT, ListT]):
+    @property
+    def spent(self) -> list[Spent]:
+        "What each turn took, as far as it was made by this chat"
+        sums = [(at, end, model, took.summed()) for at, _, _, (end, model, took) in self._turns]
+        return [Spent(at, end, model, s.use, s.cost) for at, end, model, s in sums]
+
+    def plot(self) -> Plot:
+        "Tokens and cost over the turns; `ImportError` without matplotlib, `ValueError` without turns"
+        return plot_spent(self.spent)
+
     def _repr_markdown_(self) -> str:
-        h = '\n\n'.join(map(_shown, self.h))
-        last = read_inert(self.last[0]) if self.last else 'No reply yet'
-        table = usage_table(self.use, self._ledger.costs)
-        return f'{last}\n\n<details><summary>History</summary>\n\n{h}\n\n</details>\n\n{table}'
+        talk = show_chat(self.h, self.spent, self.settings['sp'], most=10) or 'No reply yet'
+        return f'{talk}\n\n{usage_table(self.use, self._ledger.costs)}'
 
 # %% ../nbs/00l_chat.ipynb #4533c189
 class Chat(AnyChat['Message', Stream, int, list[Any]]):

@@ -166,7 +166,8 @@ def as_markdown(
 # %% ../nbs/08_display.ipynb #65c67edc
 class Spent(NamedTuple):
     "What one turn took"
-    end: int # How many messages the history had after the last reply of the turn
+    begin: int # Index of its first message
+    end: int # Index after its last reply
     model: str # Id of the model that answered
     use: Usage # Tokens
     cost: float | None # USD; None where the model has no price
@@ -213,8 +214,9 @@ def by_turn(
     res: list[tuple[list[Said], list[Spent]]] = []
     rest = list(said)
     for s in spent:
-        new = [o for o in rest if o.end <= s.end]
-        rest = rest[len(new):]
+        before, new = [o for o in rest if o.end <= s.begin], [o for o in rest if s.begin < o.end <= s.end]
+        rest = rest[len(before + new):]
+        if before: res.append((before, []))
         if new or not res: res.append((new, [s]))
         else: res[-1][1].append(s)
     return res + [(rest, [])] * bool(rest)

@@ -6,7 +6,7 @@ Docs: https://llmchat-owner.github.io/llmchat/drivers.html.md"""
 
 # %% auto #0
 __all__ = ['Flow', 'PART', 'Ask', 'ask', 'SyncIO', 'AsyncIO', 'is_async', 'in_thread', 'drive', 'adrive', 'Stream', 'AsyncStream',
-           'End', 'Part', 'AsyncPart', 'Parts', 'AsyncParts']
+           'End', 'Part', 'AsyncPart', 'Parts', 'AsyncParts', 'shown']
 
 # %% ../nbs/00g_drivers.ipynb #ae20efda
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
@@ -14,13 +14,14 @@ from concurrent.futures import Future, wait
 from contextlib import aclosing, closing
 from contextvars import copy_context
 from functools import partial
-from inspect import isawaitable, isclass, iscoroutinefunction
+from inspect import GEN_CREATED, getgeneratorstate, isawaitable, isclass, iscoroutinefunction
 from operator import attrgetter
 from threading import Thread
 from typing import Any, NamedTuple
 
 from fastcore.basics import patch
 
+from .display import Screen
 from .sdk import anyio, asyncio
 
 # %% ../nbs/00g_drivers.ipynb #69fb3deb
@@ -196,7 +197,7 @@ class Stream:
     "What comes, piece by piece; afterwards `value` is the whole"
     def __init__(self, flow: Flow, io: Any) -> None:
         self.value: Any = None # The whole, at the end; None until then, and where it failed or was left early
-        self._flow, self._it = flow, self._drive(flow, io, self._done)
+        self._flow, self._io, self._it = flow, io, self._drive(flow, io, self._done)
 
     _drive = staticmethod(drive)
     def _done(self, value: Any) -> None: self.value = value
@@ -209,6 +210,17 @@ class Stream:
         "Go to the end; the value"
         for _ in self._it: pass
         return self.value
+
+    def show(self,
+        every: float = 0.1 # Shortest time between two updates, in seconds
+    ) -> Any: # None, or something to await; the whole is in `value`
+        "Render what comes while it comes: as Markdown in a notebook, printed elsewhere"
+        if getgeneratorstate(self._flow) != GEN_CREATED:
+            raise ValueError('show() reads a stream from its beginning, and this one has begun.')
+        kind = AsyncStream if isinstance(self, AsyncStream) else Stream
+        s = kind(shown(self._flow, Screen(every), self._done), self._io)
+        self._it = s._it
+        return s.run()
 
 # %% ../nbs/00g_drivers.ipynb #70531570
 class _Loop:
@@ -263,6 +275,9 @@ class _Part:
         self.value, self._ended = o.value, True
         raise over
 
+    def show(self, every: float = 0.1) -> Any:
+        raise ValueError('This is a part of a loop. Show all of it: chat.toolloop(…, stream=True).show()')
+
 class Part(_Part, Stream):
     "A reply of a loop, piece by piece; afterwards `value` is the reply"
     def __iter__(self) -> Iterator[Any]: return self
@@ -299,3 +314,23 @@ class AsyncParts(AsyncStream):
             async for o in items:
                 yield (part := AsyncPart(items)) if o is PART else o
                 if o is PART: await part.run()
+
+# %% ../nbs/00g_drivers.ipynb #9d8a0002
+def shown(
+    flow: Flow, # A course that has not begun
+    screen: Any, # A `Screen`
+    done: Callable[[Any], None] # Told what `flow` returns
+) -> Flow: # Returns nothing
+    "`flow` with a screen for its user"
+    act, val = flow.send, None
+    with closing(flow), screen:
+        while True:
+            try: out = act(val)
+            except StopIteration as e:
+                screen.value = e.value
+                return done(e.value)
+            act, val = flow.send, None
+            if not isinstance(out, Ask): screen.add(out.value if isinstance(out, End) else out)
+            else:
+                try: val = yield out
+                except BaseException as e: act, val = flow.throw, e

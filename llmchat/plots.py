@@ -93,6 +93,6 @@ def _merged(spent: Iterable[Spent]) -> list[Spent]:
     "One for each turn"
     res: list[Spent] = []
     for s in spent:
-        if res and res[-1].end == s.end: s = Spent(s.end, s.model, *total_spent([res.pop(), s]))
+        if res and res[-1].end == s.end: s = Spent(s.begin, s.end, s.model, *total_spent([res.pop(), s]))
         res.append(s)
     return res

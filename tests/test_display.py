@@ -1,12 +1,12 @@
 "How conversations look: nothing in them comes to life, and nothing is lost"
-import asyncio, base64, io, json, sys
+import asyncio, json, sys
 
 import pytest
 from hypothesis import given, strategies as st
 from IPython.core.interactiveshell import InteractiveShell
 
 from common import CITED, PDF, PNG, Async, Sync, both, message, needs_recordings, recorded, seeded
-from llmchat import URL, AsyncChat, Chat, mk_doc, mk_msg, usage
+from llmchat import URL, Chat, mk_doc, mk_msg, usage
 from llmchat.display import Screen, Spent, as_markdown, by_turn, read_history, show_chat, total_spent
 from llmchat.plots import plot_spent
 from llmchat.sandbox import Sandbox, tool_use
@@ -106,7 +106,7 @@ blocks = st.one_of(nasty.map(text), nasty.map(lambda s: dict(type='thinking', th
 @seeded
 @given(st.lists(st.lists(blocks, max_size=3).map(lambda c: said(*c)), max_size=3), nasty, nasty)
 def test_nothing_comes_to_life(h, sp, model):
-    check_inert(show_chat(h, [Spent(1, model, usage(1, 2), 0.1)], sp, model, most=1), FOLDS)
+    check_inert(show_chat(h, [Spent(0, 1, model, usage(1, 2), 0.1)], sp, model, most=1), FOLDS)
 
 def unspaced(s): return '\n'.join(l if l.strip() else '' for l in s.split('\n'))
 
@@ -120,13 +120,13 @@ def test_code_shows_as_it_was(name, code, answer):
 @pytest.mark.parametrize('hole', HOLES)
 def test_holes_that_were_found(hole):
     a = call(hole, x=hole)
-    check_inert(show_chat([mk_msg(hole), said(text(hole), a), user(result(a, hole)), said(text(hole))], [Spent(4, hole, usage(1), None)], hole), FOLDS)
+    check_inert(show_chat([mk_msg(hole), said(text(hole), a), user(result(a, hole)), said(text(hole))], [Spent(2, 4, hole, usage(1), None)], hole), FOLDS)
 
 # ---- turns
 
 def test_turns_are_told_apart_by_where_they_end():
     h = [mk_msg('a'), said(text('b')), mk_msg('c'), said(text('d')), mk_msg('e')]
-    spent = [Spent(2, 'm', usage(1), 0.1), Spent(4, 'm', usage(2), 0.2), Spent(4, 'm', usage(4), 0.4)]
+    spent = [Spent(0, 2, 'm', usage(1), 0.1), Spent(2, 4, 'm', usage(2), 0.2), Spent(3, 4, 'm', usage(4), 0.4)]
     turns = by_turn(read_history(h), spent)
     assert [([o.end for o in t], s) for t, s in turns] == [([1, 2], spent[:1]), ([3, 4], spent[1:]), ([5], [])]
     assert total_spent(spent) == (usage(7), pytest.approx(0.7)) and total_spent([]) == (usage(), 0)
@@ -134,7 +134,7 @@ def test_turns_are_told_apart_by_where_they_end():
 
 def test_model_and_cost_of_each_turn_are_shown():
     h = [mk_msg('a'), said(text('b')), mk_msg('c'), said(text('d'))]
-    shown = show_chat(h, [Spent(2, 'first', usage(1, 2), 0.1), Spent(4, 'second', usage(3), None)])
+    shown = show_chat(h, [Spent(0, 2, 'first', usage(1, 2), 0.1), Spent(2, 4, 'second', usage(3), None)])
     assert shown == '**You**\n\na\n\n**first**\n\nb\n\n*1 in · 2 out · 0.10 USD*\n\n**You**\n\nc\n\n**second**\n\nd\n\n*3 in*'
 
 # ---- growing
@@ -144,6 +144,7 @@ class Shell:
     def __init__(self, monkeypatch, live=True):
         self.shown = []
         monkeypatch.setattr('llmchat.display.display', self)
+        monkeypatch.setattr('llmchat.display.monotonic', lambda: 0.0)
         monkeypatch.setattr('llmchat.display._in_notebook', lambda: True)
         monkeypatch.delenv('IN_TEST', raising=False) if live else monkeypatch.setenv('IN_TEST', '1')
     def Markdown(self, s): return s
@@ -155,10 +156,7 @@ class Shell:
 def test_screen_grows(monkeypatch):
     shell = Shell(monkeypatch)
     with Screen(every=0) as screen:
-        screen._due = -1e9
-        for s in ('Blue ', '<b>', ' *is*'):
-            screen.add(s)
-            screen._due = 0
+        for s in ('Blue ', '<b>', ' *is*'): screen.add(s)
     assert shell.shown == ['Blue ', 'Blue &lt;b>', 'Blue &lt;b> *is*', 'Blue &lt;b> *is*']
 
 def test_screen_waits_between_updates(monkeypatch):
@@ -212,8 +210,136 @@ def test_where_markdown_renders(monkeypatch, shell, notebook):
 
 def test_without_matplotlib(monkeypatch):
     monkeypatch.setattr('llmchat.plots.find_spec', lambda name: None)
-    with pytest.raises(ImportError, match='pip install matplotlib'): plot_spent([Spent(1, 'm', usage(1), None)])
+    with pytest.raises(ImportError, match='pip install matplotlib'): plot_spent([Spent(0, 1, 'm', usage(1), None)])
 
 def test_alternative_text_is_text():
-    svg = plot_spent([Spent(1, '<script>"', usage(1, 2), 0.5)] * 2).svg()
+    svg = plot_spent([Spent(0, 1, '<script>"', usage(1, 2), 0.5)] * 2).svg()
     assert svg.count('<svg') == 1 and 'aria-label="Tokens and cost of 1 turn; in all 2 in · 4 out · 1.00 USD"' in svg and '<script' not in svg
+
+# ---- show() on streams, sync and async
+
+def show(stream):
+    "Show it to its end"
+    shown = stream.show(every=0)
+    return shown if not hasattr(shown, '__await__') else asyncio.run(_awaited(shown))
+
+async def _awaited(o): return await o
+
+def chat_of(way, *replies, **kw): return way.Chat(MODEL, way.sdk(Sandbox(list(replies))), **kw)
+
+@both
+def test_show_a_reply(way, monkeypatch):
+    shell, chat = Shell(monkeypatch), chat_of(way, 'One, <b>two</b>, three.')
+    s = chat('Count', stream=True)
+    assert show(s) is None and s.value.content[0].text == 'One, <b>two</b>, three.' and len(chat.h) == 2
+    assert len(shell.shown) > 2 and shell.shown[-1].startswith('One, &lt;b>two&lt;/b>, three.\n\n<details>') and '<b>' not in ''.join(shell.shown)
+    with pytest.raises(ValueError, match='has begun'): s.show()
+    assert s.value is not None
+
+@both
+@pytest.mark.parametrize('stream', [True, False])
+def test_show_a_loop(way, monkeypatch, stream):
+    def double(n: int): return 2 * n
+    shell = Shell(monkeypatch)
+    chat = chat_of(way, ['Let me.', tool_use('double', n=21)], 'It is 42.', tools=[double])
+    s = chat.toolloop('What is twice 21?', stream=stream)
+    show(s)
+    assert len(chat.h) == 4 and len(s.value) == 3
+    assert shell.shown[-1] == 'Let me.\n\n<details><summary><code>double(n=21)</code></summary>\n\n```\n42\n```\n\n</details>\n\nIt is 42.'
+
+@both
+def test_show_with_thinking(way, monkeypatch):
+    shell = Shell(monkeypatch)
+    s = chat_of(way, [dict(type='thinking', thinking='A *name*.', signature='c2ln'), 'Hi!'])('Hi', stream=True, thinking=True)
+    show(s)
+    assert any('<summary>Thinking</summary>\n\nA' in o for o in shell.shown[:-1])
+
+@both
+def test_show_events(way, monkeypatch):
+    shell = Shell(monkeypatch)
+    show(chat_of(way, 'Hello')('Hi', stream=True, events=True))
+    assert shell.shown[-1].startswith('Hello\n\n<details>')
+
+@both
+def test_show_what_breaks_off(way, monkeypatch):
+    from llmchat.sandbox import Cut
+    shell, chat = Shell(monkeypatch, live=False), chat_of(way, Cut('One, two, three.', events=6), 'Again.')
+    s = chat('Count', stream=True)
+    with pytest.raises(Exception, match='broke off'): show(s)
+    assert chat.h == [] and s.value is None and len(shell.shown) == 1 and shell.shown[0].startswith('One')
+    way.call(chat, 'Count')
+    assert len(chat.h) == 2
+
+@both
+def test_show_what_has_begun(way):
+    s = chat_of(way, 'One, two, three.')('Count', stream=True)
+    way.leave(s, 'close')
+    with pytest.raises(ValueError, match='has begun'): s.show()
+
+def test_show_a_part():
+    for part in chat_of(Sync, 'One.').toolloop('Count', stream=True):
+        with pytest.raises(ValueError, match='toolloop'): part.show()
+
+def test_show_cancelled(monkeypatch):
+    shell, chat = Shell(monkeypatch, live=False), chat_of(Async, 'One, two, three.', 'Again')
+    async def go():
+        s = chat('Count', stream=True)
+        with pytest.raises(asyncio.CancelledError):
+            task = asyncio.create_task(_awaited(s.show()))
+            await asyncio.sleep(0)
+            task.cancel()
+            await task
+        assert s.value is None and chat.h == []
+        await chat('Count')
+    asyncio.run(go())
+    assert len(chat.h) == 2 and len(shell.shown) <= 1
+
+def test_show_is_interrupted(monkeypatch):
+    shell, chat = Shell(monkeypatch, live=False), chat_of(Sync, 'One, two, three.', 'Again')
+    monkeypatch.setattr(Screen, 'add', lambda self, o: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt): chat('Count', stream=True).show()
+    assert chat.h == []
+    chat('Count')
+
+# ---- chats
+
+@both
+def test_spent_by_turn(way):
+    def double(n: int): return 2 * n
+    chat = chat_of(way, tool_use('double', n=21), 'It is 42.', 'Bye.', 'Ciao.', tools=[double], hist=['Hi', 'Hello!'])
+    way.read(chat, 'What is twice 21?')
+    way.call(chat)
+    assert [s.end for s in chat.spent] == [4, 6] and total_spent(chat.spent) == (chat.use, pytest.approx(chat.cost))
+    way.call(chat, 'Bye')
+    way.call(chat.retry)
+    assert [s.end for s in chat.spent] == [4, 6, 8]
+    chat.undo()
+    assert [s.end for s in chat.spent] == [4, 6] and len(chat.plot().figure.axes) == 2
+    shown = chat._repr_markdown_()
+    assert shown.count('**claude-sonnet-5-5**') == 2 and shown.count('**Assistant**') == 1 and 'double(n=21)' in shown
+
+def test_spent_where_an_answer_is_asked_again():
+    chat = Chat('local', Sandbox(['no', '{"value": 3}']).client())
+    assert chat.parse('How many?', int, retries=1) == 3
+    assert len(chat.spent) == 1 and chat.spent[0].use == chat.use
+
+def test_long_conversations_fold_what_is_old():
+    chat = chat_of(Sync, *map(str, range(30)))
+    for i in range(30): chat('?')
+    shown = chat._repr_markdown_()
+    assert '<summary>20 earlier turns</summary>' in shown and shown.index('</details>') < shown.index('\n\n20\n\n')
+
+def test_chat_without_turns():
+    assert chat_of(Sync)._repr_markdown_().startswith('No reply yet')
+    with pytest.raises(ValueError, match='no turn yet'): chat_of(Sync).plot()
+
+def test_ipython_gets_what_is_shown():
+    "A formatter that raises is swallowed: what comes out is looked at"
+    shell = InteractiveShell.instance()
+    chat = chat_of(Sync, 'Hello!')
+    chat('Hi')
+    data, _ = shell.display_formatter.format(chat)
+    assert data['text/markdown'] == chat._repr_markdown_()
+    assert shell.display_formatter.format(chat.use)[0]['text/markdown'].startswith('| Input | Output | **Total** |')
+    data, meta = shell.display_formatter.format(chat.plot())
+    assert data['image/svg+xml'].startswith('<svg role="img"') and meta['image/svg+xml']['alt'] == data['text/plain']

@@ -11,6 +11,7 @@ changing = [
     (r'\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b', 'UUID'),
     (r'\b\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?', 'DATE'),
     (r'\b0x[0-9a-fA-F]{6,}', 'ADDRESS'),
+    (r'(?s)<svg.*?</svg>', 'PLOT'),
 ]
 
 def copy_tree(
