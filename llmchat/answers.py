@@ -239,7 +239,11 @@ def _cut(cut: Cut, ans: Any, rid: str) -> Any:
     chunks = cut.begin(list(ans.chunks))
     if not isinstance(cut.then, Fail): return replace(ans, chunks=chunks, error=cut.then)
     if ans.headers['content-type'].startswith('application/json'): return fail_answer(cut.then, rid)
-    return replace(ans, chunks=chunks + sse([cut.then.body(rid)]))
+    return replace(ans, chunks=_whole(chunks) + sse([cut.then.body(rid)]))
+
+def _whole(chunks: list[bytes]) -> list[bytes]:
+    "Events without half a one at their end: the API finishes its sentences"
+    return [*chunks[:-1], b''.join(chunks[-1].rpartition(b'\n\n')[:2])] if chunks else []
 
 # %% ../nbs/06b_answers.ipynb #33090968
 def mk_answer(
