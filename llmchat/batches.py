@@ -16,6 +16,7 @@ from mimetypes import guess_type
 from random import Random
 from tempfile import TemporaryFile
 from typing import Any
+from weakref import finalize
 
 from .answers import Answer, Fail, Json, json_answer
 from .routes import page
@@ -113,6 +114,7 @@ def make_results(
     takes = [sb.take() for _ in range(b.done)]
     late = dict(type='canceled' if b.stops == b.canceled else 'expired')
     b.lines = TemporaryFile()
+    finalize(b, b.lines.close)
     for i in Random(b.id).sample(range(len(b.held)), len(b.held)):
         res = _result(sb, b.held[i], *takes[i]) if i < b.done else late
         counts[res['type']] += 1

@@ -6,7 +6,7 @@ Docs: https://llmchat-owner.github.io/llmchat/jobs.html.md"""
 
 # %% auto #0
 __all__ = ['states', 'unsent', 'sent', 'succeeded', 'errored', 'canceled', 'expired', 'max_requests', 'max_bytes', 'Requests',
-           'Part', 'Job', 'ranges']
+           'Part', 'Job', 'is_json', 'ranges']
 
 # %% ../nbs/04a_jobs.ipynb #0a277779
 import fcntl, json, os, re
@@ -213,25 +213,31 @@ def _pieces(lines: Iterable[bytes], size: int = 1 << 20) -> Iterator[bytes]:
             buf.clear()
     if buf: yield bytes(buf)
 
-# %% ../nbs/04a_jobs.ipynb #ae5e84ee
+# %% ../nbs/04a_jobs.ipynb #db67da8f
 @patch
-def write(self: Job,
+def writing(self: Job,
     requests: Requests,
+    more: dict[str, Any] | None = None, # What the line `ready` says besides; looked at in the end
     **head: Any # What the first line says besides
-) -> None:
-    "Write all requests, or none"
+) -> Iterator[None]:
+    "Write all requests, or none; pauses now and then, for others"
     os.truncate(self.path, 0)
     self._forget()
     seen, about = {}, dict(out=0)
     try:
         self.say(llmchat=version, journal='job', word=self.word, **head)
-        for piece in _pieces(self._lines(requests, seen, about)): self._add(piece)
+        for piece in _pieces(self._lines(requests, seen, about)): yield self._add(piece)
         made = all(id == n and type(id) is int for n, id in enumerate(seen))
-        self.say(ready=len(seen), ids=None if made else [*seen], **about)
+        self.say(ready=len(seen), ids=None if made else [*seen], **about, **(more or {}))
     except BaseException:
         self.path.unlink(missing_ok=True)
         self._forget()
         raise
+
+@patch
+def write(self: Job, requests: Requests, **head: Any) -> None:
+    "Write all requests, or none"
+    for _ in self.writing(requests, **head): pass
 
 @patch
 def _add(self: Job, piece: bytes) -> None:
@@ -322,6 +328,18 @@ def add_results(self: Job,
         if n < len(self) and self.state[n] == sent: new.setdefault(n, line)
     if new: self._add(b'\n'.join(new.values()) + b'\n')
     return len(new)
+
+# %% ../nbs/04a_jobs.ipynb #8eb28731
+def is_json(line: bytes) -> bool:
+    "Is this a whole JSON value?"
+    try: json.loads(line)
+    except ValueError: return False
+    return True
+
+@patch
+def numbers(self: Job, lines: Iterable[bytes]) -> list[int]:
+    "The requests of this job whose results are among `lines`"
+    return [int(self._is_result(line)[1]) for line in filter(None, map(self._usual, lines))]
 
 # %% ../nbs/04a_jobs.ipynb #9cb439f3
 @patch
