@@ -75,8 +75,8 @@ def mk_model(
     id: str, # Model id
     no: str | Iterable[str] = (), # Missing, such as 'image_input' or 'thinking.types.adaptive'
     min_cache: int = 1024, # Tokens; a shorter prompt is not cached
-    **kw: Any, # Other fields of the SDK's `ModelInfo`, such as `lifecycle`
-) -> Json: # `ModelInfo` as JSON, and `min_cache`
+    **kw: Any, # Other fields of the SDK's `ModelInfo`, such as `lifecycle`; `prefill`, `sampling`: see `rules.takes`
+) -> Json: # `ModelInfo` as JSON, and what the API does not say
     "A model of which everything is supported but `no`"
     types = anthropic.types
     line = next((o for o in get_args(types.ModelLine) if o in id), None)
@@ -127,8 +127,10 @@ def find_route(
     return None, []
 
 # %% ../nbs/06f_routes.ipynb #94a09fa6
+_ours = 'min_cache', 'prefill', 'sampling' # What the API does not say of a model
+
 def _count(sb: Any, req: Request) -> Json: return dict(input_tokens=request_tokens(req.body))
-def _shown(model: Json) -> Json: return {k: v for k,v in model.items() if k != 'min_cache'}
+def _shown(model: Json) -> Json: return {k: v for k,v in model.items() if k not in _ours}
 
 def _list_models(sb: Any, req: Request) -> Any:
     stages = {v for k,v in req.query.multi_items() if k.startswith('lifecycle')} or {'active', 'deprecated'}

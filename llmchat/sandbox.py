@@ -28,6 +28,8 @@ from .faults import Faults, Limits, pick_fault
 from .routes import Request, find_route, message_routes, mk_model, mk_models, model_routes, read_request
 from .sdk import LazyModule
 from .through import Through, passed
+from .rules import versions
+from .validation import refused
 
 # %% auto #0
 __all__ = ['Sandbox', 'Answer', 'Clock', 'Cut', 'Fail', 'Faults', 'Request', 'Through', 'est_tokens', 'mk_events', 'mk_model',
@@ -51,6 +53,7 @@ class _Script:
         limits: Json | None = None, # What a minute takes: requests, input_tokens, output_tokens
         delta: int | None = None, # Characters in a delta; None: about a word
         chunk: int | None = None, # Bytes that arrive at once; None: one event
+        validate: bool = False, # Refuse what the API would refuse?
     ) -> None:
         self.replies,self.faults = replies,faults
         self.requests: list[Request] = []
@@ -58,7 +61,7 @@ class _Script:
         self.clock,self.batch_seconds = Clock(),60.0 # A batch of messages takes a minute
         self.cache,self.limits = PromptCache(self.clock),Limits(**limits or {}, clock=self.clock)
         self.state: dict[str, Json] = defaultdict(dict) # What routes keep, by their name
-        self._lock,self._n = Lock(),0
+        self._lock,self._n,self.validate = Lock(),0,validate
 
     @property
     def replies(self) -> Any:
@@ -88,6 +91,8 @@ class _Calls(_Script):
             return self._n, self._reply(body)
 
 # %% ../nbs/06_sandbox.ipynb #7573a4b2
+_as_sdk = {'x-api-key': 'sandbox', 'anthropic-version': versions[-1]} # In a batch, requests have no headers
+
 class _Gate(_Calls):
     def _take(self, req: Request) -> None:
         "Keep `req` and number it, and see what it gets: a reply if it takes one, or something instead"
@@ -103,14 +108,19 @@ class _Gate(_Calls):
 
     def _refusal(self, req: Request) -> Fail | None:
         "What the API has against a request; None: nothing"
-        if not req.asks: return None
+        counting = (req.method, req.path) == ('POST', '/v1/messages/count_tokens')
+        if not req.asks and not counting: return None
         if not isinstance(req.body, dict): return Fail(400, 'The request body is not valid JSON')
-        if fail := self.limits.refusal() or self.check(req.body): return fail
-        self.limits.take(requests=1)
+        fail = self.limits.refusal() if req.asks else None
+        if fail := fail or self.check(req.body, dict(req.headers), len(req.raw), counting): return fail
+        if req.asks: self.limits.take(requests=1)
         return None
 
-    def check(self, body: Json) -> Fail | None:
-        "What is wrong with a request for a message; None: nothing"
+    def check(self, body: Json, headers: Any = None, size: int = 0, counting: bool = False) -> Fail | None:
+        "What is wrong with a request for a message, or to count its tokens; None: nothing"
+        info = self.models.get(str(body.get('model')))
+        no = refused(body, info, headers or _as_sdk, size, counting) if self.validate else None
+        if no: return Fail(no.status, no.message, no.type)
         if self.known_model(body).get('lifecycle') == 'retired': return Fail(404, f"model: {body['model']}")
         return missing_file(self, body)
 

@@ -452,7 +452,7 @@ def test_beta_messages():
 def test_signatures_can_be_shown():
     assert signature(Sandbox.client, eval_str=True).return_annotation is anthropic.Anthropic
     assert list(signature(Sandbox, eval_str=True).parameters) == ['replies', 'model', 'models', 'faults', 'limits',
-        'delta', 'chunk']
+        'delta', 'chunk', 'validate']
 
 def test_import_is_light():
     code = """import sys, llmchat.sandbox as s
