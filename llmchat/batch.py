@@ -24,6 +24,7 @@ from .chat import BaseChat, _limits, _opts, _runs, _split
 from .client import Client
 from .drivers import Flow
 from .jobs import Job, canceled, errored, expired, ranges, states
+from .models import info_if_any
 from .requests import Settings, can, mk_request
 from .results import NoResult, Result, dialog, pairs, read_prompts, write_results
 from .sdk import anthropic, anyio, need_key, redact_error
@@ -111,7 +112,7 @@ def _requests(self: BaseBatch, info: Any, headers: dict[str, str]) -> Iterator[t
 def _prepared(self: BaseBatch) -> Flow:
     "All requests in the file"
     if self._prompts is None and self.job.ready: return
-    info = yield from self.c._info()
+    info = yield from info_if_any(self.c.cli, self.c.model)
     if can(info, 'batch') is False: raise ValueError(f'The model {self.c.model} takes no batches')
     requests = self._requests(info, headers := {})
     if not self.job.ready:
