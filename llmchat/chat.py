@@ -233,6 +233,8 @@ class _Answers(_Loops[ReplyT, StreamT, CountT, ListT]):
     def use(self) -> Usage: return self._ledger.use
     @property
     def cost(self) -> float | None: return self._ledger.cost
+    @property
+    def saved(self) -> float | None: return self._ledger.saved
 
 # %% ../nbs/00l_chat.ipynb #681332ff
 class _Turns(_Answers[ReplyT, StreamT, CountT, ListT]):

@@ -165,6 +165,8 @@ class AnyClient(_Values[ReplyT, StreamT, CountT, ListT]):
     @property
     def cost(self) -> float | None: return self._ledger.cost
     @property
+    def saved(self) -> float | None: return self._ledger.saved
+    @property
     def stop_reason(self) -> str | None: return self.result and self.result.stop_reason
     @property
     def stop_sequence(self) -> str | None: return self.result and self.result.stop_sequence

@@ -10,7 +10,7 @@ __all__ = ['Usage', 'usage', 'usage_of', 'Cost', 'rates', 'price', 'Ledger', 'No
 # %% ../nbs/00b_usage.ipynb #49201ed7
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from decimal import Decimal
 from functools import lru_cache
 from operator import add
@@ -82,14 +82,14 @@ class Cost:
     out: Decimal = Decimal(0) # Output
     cache: Decimal = Decimal(0) # Cache writes and reads
     tools: Decimal = Decimal(0) # Server tools, such as web searches
+    saved: Decimal = Decimal(0) # What the same input would have cost more without a cache; below zero: less
 
     @property
     def total(self) -> Decimal:
         "USD in all"
         return self.inp + self.out + self.cache + self.tools
 
-    def __add__(self, other: 'Cost') -> 'Cost':
-        return Cost(self.inp + other.inp, self.out + other.out, self.cache + other.cache, self.tools + other.tools)
+    def __add__(self, other: 'Cost') -> 'Cost': return Cost(*map(add, astuple(self), astuple(other)))
 
 # %% ../nbs/00b_usage.ipynb #9f9ee285
 @lru_cache
@@ -118,7 +118,10 @@ def price(
         cache_read_tokens=used.cache_read, web_searches=used.search)
     free = type(full)(**{k: Decimal(0) if v and k.startswith('cache_') else v for k, v in vars(full).items()})
     p, inp = full.calc_price(tokens), free.calc_price(tokens)['input_price']
-    return Cost(inp, p['output_price'], p['input_price'] - inp, p['total_price'] - p['input_price'] - p['output_price'])
+    cached, whole = used.cache_create or used.cache_read, Tokens(input_tokens=tokens.input_tokens)
+    saved = full.calc_price(whole)['input_price'] - p['input_price'] if cached else Decimal(0)
+    tools = p['total_price'] - p['input_price'] - p['output_price']
+    return Cost(inp, p['output_price'], p['input_price'] - inp, tools, saved)
 
 # %% ../nbs/00b_usage.ipynb #b2bcd4da
 def _variant(u: Any) -> str | None:
@@ -173,6 +176,11 @@ def costs(self: Ledger) -> Cost | None:
 def cost(self: Ledger) -> float | None:
     "USD in all; None where a model has no price"
     return None if self.costs is None else float(self.costs.total)
+
+@patch(as_prop=True)
+def saved(self: Ledger) -> float | None:
+    "USD that the cache has saved; None where a model has no price"
+    return None if self.costs is None else float(self.costs.saved)
 
 # %% ../nbs/00b_usage.ipynb #ac240012
 class Notes(list[tuple[str, Any]]):

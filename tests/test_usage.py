@@ -80,6 +80,7 @@ def test_price_equals_the_price_list(model, variant):
         u = usage(rnd.randrange(200_000), rnd.randrange(9000), write, rnd.randrange(90_000), rnd.randrange(write + 1), rnd.randrange(9))
         c = price(u, model, variant)
         assert c.total == by_hand(u, model, CONTEXTS[variant])
+        assert c.saved == by_hand(usage(u.inp + u.cache_create + u.cache_read, u.out, search=u.search), model, CONTEXTS[variant]) - c.total
         assert c.tools == u.search * Decimal('0.01') and c.inp + c.out + c.cache + c.tools == c.total
 
 def test_prices_in_figures():
@@ -93,7 +94,16 @@ def test_prices_in_figures():
 
 def test_kinds_of_cost():
     c = price(usage(10, 20, 30, 40, 5, 6), 'claude-sonnet-4-6')
-    assert c == Cost(Decimal(30)/MILLION, Decimal(300)/MILLION, (25*Decimal('3.75') + 5*6 + 40*Decimal('0.3'))/MILLION, Decimal('0.06'))
+    cache = (25*Decimal('3.75') + 5*6 + 40*Decimal('0.3'))/MILLION
+    assert c == Cost(Decimal(30)/MILLION, Decimal(300)/MILLION, cache, Decimal('0.06'), 70*3/MILLION - cache)
+    assert c + c == Cost(*(2 * o for o in (c.inp, c.out, c.cache, c.tools, c.saved))) and c.total == c.inp + c.out + c.cache + c.tools
+
+def test_what_a_cache_saves():
+    "A write costs a quarter more than plain input, an hour's twice as much, and a read a tenth"
+    saved = lambda **kw: price(usage(**kw), 'claude-sonnet-4-6').saved
+    assert saved(inp=10**6, out=10**6, search=3) == 0
+    assert saved(cache_create=10**6) == Decimal('-0.75') and saved(cache_create=10**6, cache_1h=10**6) == -3
+    assert saved(cache_read=10**6) == Decimal('2.7') and saved(cache_create=10**6, cache_read=10**6) == Decimal('1.95')
 
 @pytest.mark.parametrize('model', ['local', 'local:/a/claude.gguf', 'qwen2.5', 'claude-of-nowhere', 'gpt-5', '', None])
 def test_models_without_a_price(model):
@@ -125,7 +135,7 @@ def test_a_ledger_over_many_replies():
         ledger.add(model, report(u, 3) | tier)
         used, cost = used + u, cost + by_hand(u, model, CONTEXTS[variant])
         if rnd.random() < .01: assert ledger.use == used and ledger.costs.total == cost and ledger.cost == float(cost)
-    assert ledger.use == used and ledger.costs.total == cost
+    assert ledger.use == used and ledger.costs.total == cost and ledger.saved == float(ledger.costs.saved) != 0
 
 def test_threads_share_a_ledger():
     ledger = Ledger()
@@ -157,6 +167,8 @@ def test_totals_of_clients_and_chats(way):
     one = [usage(10*i, i, 4, 0, 3) for i in range(1, 5)]
     assert a.use == one[1] + one[3] and b.use == one[2] and c.use == sum(one, usage())
     paid = [by_hand(u, 'claude-opus-5', CONTEXTS['fast' if i == 1 else None]) for i, u in enumerate(one)]
+    plain = [by_hand(u._replace(inp=u.inp + 4, cache_create=0, cache_1h=0), 'claude-opus-5', CONTEXTS['fast' if i == 1 else None]) for i, u in enumerate(one)]
+    assert b.saved == float(plain[2] - paid[2]) < 0 and c.saved == float(sum(plain) - sum(paid))
     assert a.cost == float(paid[1] + paid[3]) and b.cost == float(paid[2]) and c.cost == float(sum(paid))
 
 @both
@@ -171,7 +183,7 @@ def test_a_model_without_a_price_has_no_cost(way):
     chat = way.Chat(cli=c)
     assert (c.cost, chat.cost) == (0, 0)
     way.call(chat, 'Hi')
-    assert (c.cost, chat.cost) == (None, None) and chat.use.total > 0
+    assert (c.cost, chat.cost, c.saved, chat.saved) == (None,) * 4 and chat.use.total > 0
     assert '–' in c._repr_markdown_() and '–' in chat._repr_markdown_()
 
 @both
