@@ -1,6 +1,5 @@
 "What a model can do decides, as the API says it: asked once, only where it matters, and never a reason to fail"
 import asyncio, json, threading, warnings
-from itertools import count
 
 import anthropic, httpx2, pytest
 from hypothesis import given, strategies as st
@@ -12,15 +11,12 @@ from llmchat.requests import can, check_able, mk_request, needs
 from llmchat.sandbox import Sandbox, mk_model
 
 M = 'claude-some'
-numbers = count()
 
 class Api(Sandbox):
-    "A sandbox with one model, at an address of its own; `no`: what the model cannot do; `says`: what it answers instead"
+    "A sandbox with one model; `no`: what the model cannot do; `says`: what it answers instead"
     def __init__(self, replies='Hi', no=(), says=None, **kw):
         super().__init__(replies, models=[mk_model(M, no=no, **kw)])
-        self.url, self.says = f'https://api{next(numbers)}.example.com', says
-    def client(self, **kw): return super().client(**dict(base_url=self.url) | kw)
-    def aclient(self, **kw): return super().aclient(**dict(base_url=self.url) | kw)
+        self.says = says
     def _answer(self, req):
         if req.method != 'GET' or self.says is None: return super()._answer(req)
         if isinstance(self.says, Exception): raise self.says
@@ -225,7 +221,11 @@ def test_model_info_tells_what_is_wrong():
     sb = Api(says=HTML)
     with pytest.raises(anthropic.APIError, match='This is not a reply of the API'): model_info(M, sb.client())
     with pytest.raises(anthropic.NotFoundError): model_info('claude-none', Api().client())
-    with pytest.raises(anthropic.CredentialsError): model_info(M, anthropic.Anthropic(api_key='', base_url=sb.url))
+    with pytest.raises(anthropic.CredentialsError): model_info(M, anthropic.Anthropic(api_key='', base_url=sb.client().base_url))
+
+def test_what_a_sandbox_said_is_forgotten_with_it():
+    for no, ends in ('image_input', pytest.raises(ValueError)), ((), pytest.MonkeyPatch.context()):
+        with Sandbox(['Hi'], models=[mk_model(M, no=no)]).patch(), ends: Client(M)(IMAGE)
 
 # ---- models on their way out
 
@@ -277,7 +277,7 @@ def test_a_warning_made_an_error_stops_the_call_and_leaves_the_chat_as_it_was(se
 @both
 def test_an_unknown_model_works(way, seen):
     sb = Sandbox(lambda body: 'Hi', models=[])
-    c = way.Client('claude-of-the-future', way.sdk(sb, base_url=f'https://future{next(numbers)}.example.com'))
+    c = way.Client('claude-of-the-future', way.sdk(sb))
     way.call(c, 'Hi'), way.call(c, IMAGE, think='low')
     assert not seen and len(sb.requests) == 3
 
