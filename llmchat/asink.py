@@ -70,14 +70,9 @@ class AsyncClient(AnyClient['Awaitable[Message]', AsyncStream, Awaitable[int], A
     "`Client`, awaited"
     _async, _parallel, _stream, _parts = True, True, AsyncStream, AsyncParts
 
-    def __init__(self, model: str | None = None, cli: Any = None, log: bool = False, cache: bool = False,
-        api_key: str | None = None, base_url: str | None = None, timeout: float | None = None,
-        max_retries: int | None = None, aiohttp: bool = False, **kw: Any) -> None:
-        if aiohttp: kw['http_client'] = anthropic.DefaultAioHttpClient()
-        super().__init__(model, cli, log, cache, api_key, base_url, timeout, max_retries, **kw)
-        if aiohttp: self._mk_cli.keywords.pop('http_client')
-        self._clis = PerLoop(self.cli, self._mk_cli if self.own else lambda: new_connections(self.cli), self.own)
-
+    def _ready(self) -> None:
+        again = self._mk_cli if self.own else lambda: new_connections(self.cli)
+        self._clis = PerLoop(self.cli, again, self.own)
     def _wire(self) -> AsyncIO: return AsyncIO(self._clis)
 
     async def close(self) -> None:

@@ -25,6 +25,7 @@ from .sdk import (anthropic, httpx2, broken, default_model, garbled, mk_cli, nee
 from .streams import Builder, Decoder, Thinking, check_block, check_start
 from .tools import to_send
 from .usage import Ledger
+from .waiting import Retry, wait_told, waiting
 
 # %% ../nbs/00j_asking.ipynb #2808b0a3
 if TYPE_CHECKING: from anthropic.types import Message
@@ -44,23 +45,55 @@ class BaseClient(Generic[ReplyT, StreamT, CountT, ListT]):
     _parts: Any = Parts
     _parallel = False
 
-    def __init__(self, model: str | None = None, cli: Any = None, log: bool = False, cache: bool = False,
-        api_key: str | None = None, base_url: str | None = None, timeout: float | None = None,
-        max_retries: int | None = None, **kw: Any) -> None:
+    def __init__(self,
+        model: str | None = None, # Id of a model, or 'local'; None: `LLMCHAT_MODEL`, else the newest sonnet
+        cli: Any = None, # A client of the SDK, which is left as it is; None: one of our own
+        log: bool = False, # Keep every request and reply in `log`?
+        cache: bool = False, # Let the API keep the conversation so far in its cache?
+        api_key: str | None = None, # None: from the environment
+        base_url: str | None = None, # Address of the API; None: from the environment, else Anthropic's
+        timeout: float | None = None, # Seconds for a request; None: as the SDK has it
+        max_retries: int | None = None, # How often a request is sent again; None: as the SDK has it
+        max_wait: float | None = 60, # Seconds; a longer wait before a retry is an error at once; None: no limit
+        on_retry: Callable[[Retry], Any] | None = None, # Told of each wait before it begins
+        aiohttp: bool = False, # Async clients: use the SDK's aiohttp transport? It needs the extra `aiohttp`
+        **kw: Any # For the SDK client
+    ) -> None:
         self.model = default_model() if model is None else model
         self.cache, self.log = cache, [] if log else None
-        self._mk_cli = partial(mk_cli, self.model, self._async, api_key=api_key, base_url=base_url, timeout=timeout,
-            max_retries=max_retries, **kw)
+        self._conn = dict(api_key=api_key, base_url=base_url, timeout=timeout, max_retries=max_retries, **kw)
+        self._waits, self._aiohttp = dict(max_wait=max_wait, on_retry=on_retry, is_async=self._async), aiohttp
         self.own = cli is None # Was the SDK client made here?
-        self.cli = self._mk_cli() if cli is None else cli
+        self.cli = self._mk_cli() if cli is None else self._given(cli)
         self.result: 'Message | None' = None
         self._ledger = Ledger()
+        self._ready()
 
-    def _wire(self) -> SyncIO: return SyncIO(self.cli)
+# %% ../nbs/00j_asking.ipynb #6c40543b
+@patch
+def _mk_cli(self: BaseClient) -> Any:
+    "An SDK client of our own"
+    if self._aiohttp and not self._async: raise ValueError('aiohttp is for async clients')
+    more = dict(http_client=anthropic.DefaultAioHttpClient()) if self._aiohttp else {}
+    return waiting(mk_cli(self.model, self._async, **self._conn, **more), **self._waits)
 
-    def _go(self, flow: Flow, kind: Any = None) -> Any:
-        s = (kind or self._stream)(flow, self._wire())
-        return s if kind else s.run()
+@patch
+def _given(self: BaseClient, cli: Any) -> Any:
+    "One like `cli`, with the same connections and our settings"
+    told = {k: v for k, v in self._conn.items() if v is not None}
+    return waiting(cli.with_options(**told) if told else cli, **self._waits)
+
+@patch
+def _ready(self: BaseClient) -> None: pass
+
+@patch
+def _wire(self: BaseClient) -> SyncIO: return SyncIO(self.cli)
+
+@patch
+def _go(self: BaseClient, flow: Flow, kind: Any = None) -> Any:
+    "Hand a course to the driver: to its end, or as a `kind` of stream"
+    s = (kind or self._stream)(flow, self._wire())
+    return s if kind else s.run()
 
 # %% ../nbs/00j_asking.ipynb #93da773f
 @patch
@@ -141,13 +174,18 @@ def _prefilled(r: Any, prefill: str) -> Any:
     else: r.content.insert(0, anthropic.types.TextBlock(type='text', text=prefill))
     return r
 
-def _explained(e: BaseException, prefill: str) -> BaseException:
-    "The error, with what to do where the model refuses prefill"
-    if not prefill or not isinstance(e, anthropic.BadRequestError) or 'prefill' not in str(e).lower(): return e
-    err = anthropic.BadRequestError(f'{e.message} This model does not take `prefill`. Say in `sp` how the reply should '
-        'begin, ask for an object with `parse`, or use an older model.', response=e.response, body=e.body)
-    err.__cause__, err.partial = e, e.partial
-    return err
+_no_prefill = ('This model does not take `prefill`. Say in `sp` how the reply should begin, ask for an object with '
+    '`parse`, or use an older model.')
+
+def _advise(e: BaseException, prefill: str) -> None:
+    "Add to an error of the API what to do"
+    if not isinstance(e, anthropic.APIStatusError): return
+    if prefill and isinstance(e, anthropic.BadRequestError) and 'prefill' in str(e).lower(): advice = _no_prefill
+    elif (wait := wait_told(e.response.headers) or 0) > 0:
+        advice = f'The API asks to come back in {wait:,.0f} seconds, which are {wait / 3600:,.1f} hours.'
+    else: return
+    e.message = f'{e.message} {advice}'
+    e.args = (e.message, *e.args[1:])
 
 # %% ../nbs/00j_asking.ipynb #8e66aaa9
 @patch
@@ -165,8 +203,10 @@ def _ask(self: BaseClient, req: dict[str, Any], stream: bool = False, prefill: s
         r = _message(b.partial)
         e.partial = r and _prefilled(r, prefill)
         failed(e.partial)
+        _advise(e, prefill)
         redact_error(e, self.cli, req.get('extra_headers'))
-        raise (err := _explained(e, prefill))
+        err = e
+        raise
     finally:
         for ledger in (self._ledger, *ledgers) if r is not None else (): ledger.add(r.model, r.usage)
         if self.log is not None: self._note(req, r, err, began)

@@ -33,7 +33,7 @@ from .usage import Ledger, Notes, Usage, rates, usage_table
 if TYPE_CHECKING: from anthropic.types import Message
 
 # %% ../nbs/00l_chat.ipynb #1352fdbd
-_conn = 'api_key', 'base_url', 'timeout', 'max_retries'
+_conn = 'api_key', 'base_url', 'timeout', 'max_retries', 'max_wait', 'on_retry'
 _opts = 'cb', 'events', 'thinking'
 _runs = 'approve', 'parallel', 'max_result'
 _limits = 'max_cost', 'max_calls'
@@ -62,10 +62,11 @@ class BaseChat(Generic[ReplyT, StreamT, CountT, ListT]):
         max_cost: float | None = None, # USD; once spent, no more requests
         max_calls: int | None = None, # Tool calls; once made, no more requests
         log: bool = False, # Keep every request and reply in `c.log`?
-        **kw: Any # Settings of every call, such as maxtok; api_key, base_url, timeout and max_retries of the client
+        **kw: Any # Settings of every call, such as maxtok; of the client, such as api_key, timeout, max_wait, on_retry
     ) -> None:
         settings, conn = _split(kw, _conn)
-        if isinstance(cli, BaseClient): model, cli = model or cli.model, cli if model in (None, cli.model) else cli.cli
+        if isinstance(cli, BaseClient) and (conn or model not in (None, cli.model)):
+            model, cli = model or cli.model, cli.cli
         self.c = cli if isinstance(cli, BaseClient) else self._client(model, cli, log, cache, **conn)
         self.h: list[dict[str, Any]] = mk_msgs(hist) if hist else []
         self.last: list[dict[str, Any]] = [] # The last reply, and the results of its calls
