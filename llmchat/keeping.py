@@ -15,6 +15,8 @@ from warnings import warn
 
 from fastcore.basics import patch
 
+from .pages import page_data
+
 # %% ../nbs/00i_keeping.ipynb #68d1c52e
 version = 1 # Of the format of saved chats and journals
 
@@ -80,13 +82,14 @@ def _replay(head: dict[str, Any], lines: list[bytes]) -> dict[str, Any]:
     return data
 
 def read_kept(
-    path: Any # A saved chat, or a journal
+    path: Any # A saved chat, a journal, or a page that `to_html` has written
 ) -> tuple[dict[str, Any], Journal | None]: # What was kept, and if it was a journal, where to go on with it
-    "Read a saved chat or a journal; `ValueError` if it is neither"
+    "Read a saved chat, a journal or a page; `ValueError` if it is none of them"
     raw = Path(path).read_bytes()
     whole, _, torn = raw.rpartition(b'\n')
     lines = whole.split(b'\n') if whole else []
-    try: head = json.loads(lines[0] if lines else torn)
+    is_page = raw[:15].lower() == b'<!doctype html>'
+    try: head = page_data(raw.decode()) if is_page else json.loads(lines[0] if lines else torn)
     except ValueError as e: raise ValueError(f'{path} is not a saved chat, nor a journal: {e}') from e
     if not isinstance(head, dict) or 'llmchat' not in head: raise ValueError(f'{path} is JSON, but no saved chat')
     if head['llmchat'] > version:
