@@ -12,6 +12,7 @@ from collections.abc import Callable
 from copy import copy, deepcopy
 from functools import partial
 from threading import Lock
+from pathlib import Path
 from typing import Any, Generic, Literal, TYPE_CHECKING, Unpack, overload
 
 from fastcore.basics import noop, patch
@@ -19,9 +20,11 @@ from fastcore.meta import delegates
 
 from .asking import BaseClient, CountT, ListT, ReplyT, StreamT, T_
 from .client import Client
-from .display import Spent, show_chat
+from .display import Spent, show_chat, spent_line
 from .drivers import Flow, Stream
+from .keeping import version
 from .messages import mk_block, mk_msg, mk_msgs
+from .pages import mk_md, mk_page, write_md, write_page
 from .plots import Plot, plot_spent
 from .requests import Settings, mk_request
 from .structured import Answer
@@ -262,8 +265,8 @@ class _Turns(_Answers[ReplyT, StreamT, CountT, ListT]):
         res.settings, res.calls, res._ledger, res._busy = {**self.settings}, 0, Ledger(), Lock()
         return res
 
-# %% ../nbs/00l_chat.ipynb #f32587a2
-class AnyChat(_Turns[ReplyT, StreamT, CountT, ListT]):
+# %% ../nbs/00l_chat.ipynb #d15b1a02
+class _Views(_Turns[ReplyT, StreamT, CountT, ListT]):
     @property
     def spent(self) -> list[Spent]:
         "What each turn took, as far as it was made by this chat"
@@ -274,6 +277,39 @@ class AnyChat(_Turns[ReplyT, StreamT, CountT, ListT]):
         "Tokens and cost over the turns; `ImportError` without matplotlib, `ValueError` without turns"
         return plot_spent(self.spent)
 
+# %% ../nbs/00l_chat.ipynb #d15b1a03
+class _Pages(_Views[ReplyT, StreamT, CountT, ListT]):
+    def _saved(self) -> dict[str, Any]:
+        "What is kept of a chat, as plain data"
+        return dict(llmchat=version, model=self.c.model, sp=self.settings['sp'], h=self.h)
+
+    @overload
+    def to_html(self, path: None = None, title: str | None = None) -> str: ...
+    @overload
+    def to_html(self, path: str | Path, title: str | None = None) -> Path: ...
+    def to_html(self,
+        path: str | Path | None = None, # Where to; an existing file is replaced; None: nowhere
+        title: str | None = None # None: the beginning of the first prompt
+    ) -> str | Path: # The page, or where it was written to
+        "The conversation as one HTML file, which `Chat.load` reads; `ImportError` without markdown-it-py"
+        total = spent_line(self.use, self.cost)
+        page = mk_page(self.h, self.spent, self.settings['sp'], title=title, total=total, data=self._saved())
+        return page if path is None else write_page(path, page)
+
+    @overload
+    def to_md(self, path: None = None, title: str | None = None) -> str: ...
+    @overload
+    def to_md(self, path: str | Path, title: str | None = None) -> Path: ...
+    def to_md(self,
+        path: str | Path | None = None, # Where to; pictures become files in a folder beside it; None: nowhere
+        title: str | None = None # None: the beginning of the first prompt
+    ) -> str | Path: # Markdown, or where it was written to
+        "The conversation as Markdown"
+        text = mk_md(self.h, self.spent, self.settings['sp'], title, spent_line(self.use, self.cost))
+        return text if path is None else write_md(path, text)
+
+# %% ../nbs/00l_chat.ipynb #f32587a2
+class AnyChat(_Pages[ReplyT, StreamT, CountT, ListT]):
     def _repr_markdown_(self) -> str:
         talk = show_chat(self.h, self.spent, self.settings['sp'], most=10) or 'No reply yet'
         return f'{talk}\n\n{usage_table(self.use, self._ledger.costs)}'

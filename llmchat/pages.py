@@ -178,7 +178,7 @@ def mk_md(
     total: str = '' # What all of it took
 ) -> str: # Inert; pictures are data
     "A conversation as a page of Markdown"
-    head = f'# {inert(title or _title(h))}'
+    head = f'# {inert(" ".join((title or _title(h)).split()))}'
     return '\n\n'.join(filter(None, [head, f'*{total}*' * bool(total), show_chat(h, spent, sp)])) + '\n'
 
 # %% ../nbs/08a_pages.ipynb #bc03ffe7
