@@ -120,9 +120,9 @@ class _Gate(_Calls):
 
     def check(self, body: Json, headers: Any = None, size: int = 0, counting: bool = False) -> Fail | None:
         "What is wrong with a request for a message, or to count its tokens; None: nothing"
-        info = self.models.get(str(body.get('model')))
-        no = refused(body, info, headers or _as_sdk, size, counting) if self.validate else None
-        if no: return Fail(no.status, no.message, no.type)
+        if self.validate:
+            info = self.models.get(str(body.get('model')))
+            if no := refused(body, info, headers or _as_sdk, size, counting): return Fail(no.status, no.message, no.type)
         if self.known_model(body).get('lifecycle') == 'retired': return Fail(404, f"model: {body['model']}")
         return missing_file(self, body)
 
@@ -154,13 +154,18 @@ class _Api(_Gate):
                 input_tokens=usage['input_tokens'] + usage['cache_creation_input_tokens'])
             return dict(usage=usage) | self.cache.diagnose(body, id)
 
-    def _answer(self, req: Request) -> Any:
-        "What the API answers to any request"
-        if req.instead is not None: return mk_answer(req.instead, req.body, req.n, req.id, self.delta)
+    def _routed(self, req: Request) -> Any:
+        "What the route of a request answers"
         handler,ids = find_route(self.routes, req.method, req.path)
         res = handler(self, req, *ids) if handler else Fail(404)
         if isinstance(res, Fail): return fail_answer(res, req.id)
         return json_answer(res) if isinstance(res, (dict, list)) else res
+
+    def _answer(self, req: Request) -> Any:
+        "What the API answers to any request"
+        if (fault := req.instead) is None: return self._routed(req)
+        if isinstance(fault, Cut) and not req.asks: fault = replace(fault, reply=self._routed(req))
+        return self.answer(req.body if isinstance(req.body, dict) else {}, fault, req.n, req.id, checked=True)
 
 # %% ../nbs/06_sandbox.ipynb #66395fac
 def _play(chunks: Iterable[bytes], error: BaseException | None) -> Iterator[bytes]:
