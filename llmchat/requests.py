@@ -169,6 +169,19 @@ def long_wait(
     "How long to wait for a long reply that is not streamed: the SDK's estimate, which it refuses to act on"
     return max(600, 3600 * maxtok / 128_000) if maxtok > 8192 else None
 
+# %% ../nbs/00e_requests.ipynb #d8bf1167
+_reach = 20 # Blocks that the API looks at, up to a breakpoint
+
+def _blocks(msg: dict[str, Any]) -> list[Any]: return [{}] if isinstance(msg['content'], str) else msg['content']
+
+def _remember(req: dict[str, Any]) -> None:
+    "Put a breakpoint where the request before ended, if the API would not look back that far"
+    msgs, lists = req['messages'], [o for o in (req.get('tools'), req.get('system')) if isinstance(o, list)]
+    at = max((i for i, m in enumerate(msgs) if m['role'] == 'assistant'), default=0) - 1
+    if at < 0 or sum(len(_blocks(m)) for m in msgs[at+1:]) < _reach: return
+    marks = sum('cache_control' in b for bs in (*lists, *map(_blocks, msgs)) for b in bs if isinstance(b, dict))
+    if marks < 3: msgs[at] = mk_msg(msgs[at], cache=True, ttl=req['cache_control'].get('ttl'))
+
 # %% ../nbs/00e_requests.ipynb #22eb98f5
 def _check(model: Any, maxtok: Any, prefill: Any) -> None:
     "`ValueError` or `TypeError` for a setting that no request can have"
@@ -208,6 +221,7 @@ def mk_request(
     elif maxthinktok: _add(req, _budget(maxthinktok, maxtok, info))
     if temp is not None: _add(req, _sampling(temp))
     check_able(_add(req, kw), info)
+    if cache: _remember(req)
     return req
 
 def _add(req: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:

@@ -298,5 +298,5 @@ def test_fifty_turns_cost_little_more_than_they_must(calls):
     bound = least(bodies, used.out)
     assert bound < cost < 1.05 * bound and full > 3 * cost
     new = sum(request_tokens(b) - request_tokens(a) for a, b in zip(bodies, bodies[1:])) + request_tokens(bodies[0])
-    assert used.cache_create == new and used.inp == 0 # All but the newest turn was read
+    assert abs(used.cache_create - new) <= len(bodies) and used.inp == 0 # All but the newest turn was read
     assert cost <= resent(plain) + cost_of([usage(0, used.out)])
