@@ -86,7 +86,7 @@ def info_of(cli: Any, model: str) -> Flow:
         first = _asking.setdefault(info_key(cli, model), mine := Future())
         info = (yield from _hear(cli, model, mine)) if first is mine else (yield ask('until', first))
         if isinstance(info, Exception): raise info
-    if getattr(info, 'lifecycle', 'active') != 'active': warn_once(model, info.retires_at)
+    if getattr(info, 'lifecycle', None) not in (None, 'active'): warn_once(model, info.retires_at)
     return info
 
 def model_info(

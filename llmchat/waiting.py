@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from fastcore.basics import patch
 
+from .encoding import encode
 from .sdk import anthropic
 
 # %% ../nbs/00fa_waiting.ipynb #e6290c4b
@@ -49,8 +50,9 @@ class Retry(NamedTuple):
 
 class Waits:
     "Watches the attempts of requests"
-    def __init__(self, max_wait: float | None, on_retry: Callable[[Retry], Any] | None, max_retries: int) -> None:
-        self.max_wait, self.on_retry, self.max_retries = max_wait, on_retry, max_retries
+    def __init__(self, cli: Any, max_wait: float | None, on_retry: Callable[[Retry], Any] | None) -> None:
+        self.max_wait, self.on_retry, self.max_retries = max_wait, on_retry, cli.max_retries
+        self.encodes = type(cli) in (anthropic.Anthropic, anthropic.AsyncAnthropic) # Is a body sent as it is made?
 
 # %% ../nbs/00fa_waiting.ipynb #e1820b3e
 @patch
@@ -63,7 +65,8 @@ def _tell(self: Waits, req: Any, wait: float | None, cause: Any) -> None:
 @patch
 @contextmanager
 def _watch(self: Waits, req: Any) -> Iterator[Callable[[Any], Any]]:
-    "For one attempt: takes what comes of it, and gives it back"
+    "For one attempt: writes its body, takes what comes of it, and gives it back"
+    if self.encodes: encode(req.options)
     def came(res: Any) -> Any:
         r = getattr(res, 'http_response', None)
         if r is None or r.is_success or not is_retried(r): return res
@@ -97,5 +100,5 @@ def waiting(
         raise ValueError(f'max_wait is {max_wait!r}; it is 0 or more seconds')
     if on_retry is not None and not callable(on_retry): raise TypeError(f'on_retry is {on_retry!r}; it is a function')
     others = [m for m in cli.middleware if not isinstance(m, Waits)]
-    watcher = (AsyncWaits if is_async else SyncWaits)(max_wait, on_retry, cli.max_retries)
+    watcher = (AsyncWaits if is_async else SyncWaits)(cli, max_wait, on_retry)
     return cli.with_options(middleware=[*others, watcher])
