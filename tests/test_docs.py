@@ -2,10 +2,8 @@
 import re
 from pathlib import Path
 
-import pytest
+import docs, drawing, pytest
 
-pytest.importorskip('smalldocs')
-docs = pytest.importorskip('docs')
 
 root = Path(__file__).parent.parent
 nbs = root/'nbs'
@@ -24,6 +22,9 @@ def test_no_two_pages_have_one_name():
 
 def test_changelog_page_is_the_changelog():
     assert (nbs/'changelog.md').resolve() == root.resolve()/'CHANGELOG.md'
+
+def test_drawing_is_what_its_text_says():
+    assert drawing.drawing((nbs/'design.txt').read_text(encoding='utf-8')) == (nbs/'design.svg').read_text(encoding='utf-8')
 
 STYLE = (nbs/'styles.css').read_text(encoding='utf-8')
 

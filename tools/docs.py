@@ -94,6 +94,14 @@ def sources(
     return (f'<p class="page-sources">This page is {what} <a href="{url}">{cfg.nbs_path.name}/{name}</a>; '
         f'here it is as <a href="{nbpath2html(Path(name))}.md">plain text</a>.</p>')
 
+def inlined(
+    img:re.Match, # An `img` of a drawing of ours
+    folder:Path, # Where its file is
+)->str: # HTML
+    "The drawing itself, which takes its colours from the page, with the picture's text for those who do not see it."
+    alt = re.search(r'\balt="([^"]*)"', img[0])[1]
+    return (folder/img[1]).read_text(encoding='utf-8').strip().replace('<svg ', f'<svg aria-label="{alt}" ', 1)
+
 def mend(
     page:Path, # A rendered page
     name:str, # Its source
@@ -102,6 +110,7 @@ def mend(
     text = page.read_text(encoding='utf-8')
     text = text.replace(answered, answered.replace('<p>', '<p class="answered-by">'))
     text = re.sub(rf'<script[^>]*src="{elsewhere}"[^>]*></script>', '', text)
+    text = re.sub(r'<img\b[^>]*\bsrc="([\w-]+\.svg)"[^>]*>', lambda m: inlined(m, page.parent), text)
     before, end, after = text.rpartition('</main>')
     page.write_text(f'{before}{sources(name)}{end}{after}', encoding='utf-8')
 
