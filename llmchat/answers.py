@@ -236,9 +236,10 @@ def fail_answer(
 def _cut(cut: Cut, ans: Any, rid: str) -> Any:
     "The beginning of `ans`, and what follows it"
     if not isinstance(ans, Answer): return ans
-    chunks = cut.begin(list(ans.chunks))
+    streamed,data = 'event-stream' in ans.headers.get('content-type', ''),b''.join(ans.chunks)
+    chunks = cut.begin(re.findall(rb'(?s).+?\n\n|.+', data) if streamed else [data])
     if not isinstance(cut.then, Fail): return replace(ans, chunks=chunks, error=cut.then)
-    if ans.headers['content-type'].startswith('application/json'): return fail_answer(cut.then, rid)
+    if not streamed: return fail_answer(cut.then, rid)
     return replace(ans, chunks=_whole(chunks) + sse([cut.then.body(rid)]))
 
 def _whole(chunks: list[bytes]) -> list[bytes]:

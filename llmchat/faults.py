@@ -58,8 +58,8 @@ class Faults:
 
     def __post_init__(self) -> None:
         if not 0 <= self.rate <= 1: raise ValueError(f'rate is {self.rate}; it is a share, from 0 to 1')
-        bad = [k for k in self.kinds if isinstance(k, str) and k not in fault_kinds]
-        if bad: raise ValueError(f"There is no fault {bad[0]!r}; there are {', '.join(fault_kinds)}")
+        if not self.kinds: raise ValueError('`kinds` is empty; it is a list of faults, such as [529, "refused"]')
+        for k in self.kinds: mk_fault(k)
 
     def __call__(self, req: Any) -> Fault | None:
         rng = Random(f'{self.seed} {req.n}')
@@ -74,7 +74,9 @@ def mk_fault(
 ) -> Fault:
     "The fault that `kind` is short for"
     if isinstance(kind, int): return Fail(kind, headers={'retry-after': '1'} if kind == 429 else {})
-    return fault_kinds[kind](rng or Random(0), streamed) if isinstance(kind, str) else kind
+    if not isinstance(kind, str): return kind
+    if kind in fault_kinds: return fault_kinds[kind](rng or Random(0), streamed)
+    raise ValueError(f"There is no fault {kind!r}; there are {', '.join(fault_kinds)}")
 
 # %% ../nbs/06e_faults.ipynb #cc6949bd
 def pick_fault(
@@ -97,7 +99,10 @@ class Limits:
     clock: Clock = field(default_factory=Clock, repr=False)
     _left: dict[str, tuple[float, float]] = field(default_factory=dict, repr=False) # What, and when
 
-    def __post_init__(self) -> None: self.most = {k: getattr(self, k) for k in _counted if getattr(self, k) is not None}
+    def __post_init__(self) -> None:
+        self.most = {k: getattr(self, k) for k in _counted if getattr(self, k) is not None}
+        for k,n in self.most.items():
+            if n < 1: raise ValueError(f'{k} is {n}; it is a number, 1 or more, or None')
 
     def left(self, name: str) -> float:
         "What is in a bucket now"

@@ -100,8 +100,8 @@ def page(
 ) -> Json | Fail:
     "One page of `items`, in the API's shape"
     items,query = list(items),dict(query)
-    ids,n = [o['id'] for o in items],int(query.get('limit', limit))
-    if not 1 <= n <= 1000: return Fail(400, f'limit: must be from 1 to 1000, not {n}')
+    ids,n = [o['id'] for o in items],str(query.get('limit', limit))
+    if not (n.isdecimal() and 1 <= (n := int(n)) <= 1000): return Fail(400, f'limit: must be from 1 to 1000, not {n}')
     cursor = query.get('after_id') or query.get('before_id')
     if cursor and cursor not in ids: return Fail(400, f'There is no item with the id {cursor}')
     if 'before_id' in query: left = items[:ids.index(cursor)]

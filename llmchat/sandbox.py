@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
-from itertools import count
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
@@ -26,7 +25,6 @@ from .answers import (
 from .batches import batch_routes, file_routes, missing_file
 from .caching import Clock, Json, PromptCache, est_tokens, request_tokens
 from .faults import Faults, Limits, pick_fault
-from .models import infos
 from .routes import Request, find_route, message_routes, mk_model, mk_models, model_routes, read_request
 from .sdk import LazyModule
 from .through import Through, passed
@@ -189,7 +187,10 @@ def _rechunk(chunks: Any, n: int | None) -> Any:
 # %% ../nbs/06_sandbox.ipynb #75a2581b
 async def _awaited(reply: Reply, body: Json) -> Reply:
     "`reply`, if it is a function what it returns, also if that takes time"
-    if isinstance(reply, Cut): return replace(reply, reply=await _awaited(reply.reply, body))
+    if isinstance(reply, Cut):
+        ans = await _awaited(reply.reply, body)
+        if hasattr(chunks := getattr(ans, 'chunks', None), '__aiter__'): ans = replace(ans, chunks=[c async for c in chunks])
+        return replace(reply, reply=ans)
     if isinstance(reply, Through): return await reply.asend(body)
     res = reply(body) if callable(reply) else reply
     return await res if inspect.isawaitable(res) else res
@@ -206,37 +207,34 @@ class _Wire(_Api):
         return httpx2.Response(ans.status, headers=headers, content=chunks[0] if whole else play(chunks, ans.error))
 
     def _handle(self, request: httpx2.Request) -> httpx2.Response:
-        self._take(req := read_request(request))
-        with for_author(): ans = self._answer(req)
+        req = read_request(request)
+        with for_author():
+            self._take(req)
+            ans = self._answer(req)
         return self._respond(ans, req, _play)
 
     async def _ahandle(self, request: httpx2.Request) -> httpx2.Response:
-        self._take(req := read_request(request))
-        await anyio.sleep(0)
+        req = read_request(request)
         with for_author():
+            self._take(req)
+            await anyio.sleep(0)
             for k in 'reply', 'instead': setattr(req, k, await _awaited(getattr(req, k), req.body))
             ans = self._answer(req)
         return self._respond(ans, req, _aplay)
 
 # %% ../nbs/06_sandbox.ipynb #6f04ab4e
 _client: Json = dict(api_key='sandbox', base_url='https://api.anthropic.com', max_retries=0)
-_homes = count(1)
 
 class _Clients(_Wire):
-    @cached_property
-    def _kw(self) -> Json:
-        "What the SDK's constructors are told"
-        return _client | ({} if self._models is None else dict(base_url=f'https://sandbox{next(_homes)}.invalid'))
-
     def client(self, **kw: Any) -> anthropic.Anthropic:
         "A client whose requests end here; `kw` go to the SDK's constructor"
         http = anthropic.DefaultHttpxClient(transport=httpx2.MockTransport(self._handle))
-        return anthropic.Anthropic(**(self._kw | kw), http_client=http)
+        return anthropic.Anthropic(**(_client | kw), http_client=http)
 
     def aclient(self, **kw: Any) -> anthropic.AsyncAnthropic:
         "An async client whose requests end here; `kw` go to the SDK's constructor"
         http = anthropic.DefaultAsyncHttpxClient(transport=httpx2.MockTransport(self._ahandle))
-        return anthropic.AsyncAnthropic(**(self._kw | kw), http_client=http)
+        return anthropic.AsyncAnthropic(**(_client | kw), http_client=http)
 
 # %% ../nbs/06_sandbox.ipynb #743282cf
 class Sandbox(_Clients):
@@ -255,7 +253,7 @@ class Sandbox(_Clients):
             return _soon(await self._ahandle(request))
         with (patch.object(httpx2.HTTPTransport, 'handle_request', handle),
               patch.object(httpx2.AsyncHTTPTransport, 'handle_async_request', ahandle),
-              patch.dict(os.environ, ANTHROPIC_API_KEY='sandbox'), patch.dict(infos, clear=True)): yield self
+              patch.dict(os.environ, ANTHROPIC_API_KEY='sandbox')): yield self
 
 def _ours(request: Any) -> bool: return 'anthropic-version' in request.headers and passed not in request.headers
 

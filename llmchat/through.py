@@ -28,8 +28,8 @@ passed = 'x-llmchat-passed-on' # Name of the header
 def _sent(body: Json, model: str | None) -> Json:
     "Arguments of `create` that send `body`"
     body = body | ({'model': model} if model else {})
-    core = {k: body.get(k) for k in ('model', 'max_tokens', 'messages')}
-    return core | dict(stream=bool(body.get('stream')), extra_body=body, extra_headers={passed: '1'}, timeout=600)
+    core = {k: body.get(k) for k in ('model', 'max_tokens', 'messages', 'stream') if k != 'stream' or body.get(k)}
+    return core | dict(extra_body=body, extra_headers={passed: '1'}, timeout=600)
 
 def _refused(e: anthropic.APIStatusError) -> Answer:
     "What the model's server had against it"
