@@ -71,11 +71,21 @@ _readers: dict[str, Callable[..., str]] = dict(text=lambda b: b.get('text') or '
     redacted_thinking=_thinking, tool_use=_call, server_tool_use=_call, tool_result=_result, image=as_media,
     document=as_media, web_search_result=lambda b: f"[{b.get('title')}]({b.get('url')})")
 
+def _of_server(b: dict[str, Any]) -> str:
+    "What came of a tool that the API has run: output and files of a program, a page that was fetched, an error"
+    page = b.get('content') if isinstance(b.get('content'), dict) else {}
+    files = b.get('content') if isinstance(b.get('content'), list) else []
+    names = [f"[{f['file_id']}]" for f in files if isinstance(f, dict) and 'file_id' in f]
+    said = [str(b.get(k) or '').rstrip('\n') for k in ('error_code', 'stdout', 'stderr')]
+    if 'url' in b: said.append(f"[{page.get('title') or b['url']}]({b['url']})")
+    if isinstance(b.get('content'), str): said.append(b['content'])
+    return '\n'.join(filter(None, said + names)) or f"[{b.get('type', '')}]"
+
 def _part(b: dict[str, Any]) -> str:
     "One block as text"
     kind = b.get('type', '')
     if kind.endswith('_tool_result'): return _result(b)
-    return _readers[kind](b) if kind in _readers else f'[{kind}]'
+    return _readers[kind](b) if kind in _readers else _of_server(b)
 
 # %% ../nbs/00c_replies.ipynb #18c4bbe6
 def _source(c: dict[str, Any]) -> str:

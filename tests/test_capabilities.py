@@ -289,3 +289,12 @@ def test_the_embedded_model_says_what_it_cannot_do(tmp_path):
     for msgs, kw, _, says in TAKES.values():
         with pytest.raises(ValueError, match='Use another model'): check_able(mk_request('local', msgs, None, **kw), info)
     check_able(mk_request('local', ['Hi'], None), info)
+
+@both
+@takes
+def test_the_embedded_model_is_not_started_for_what_it_cannot_do(way, msgs, kw, lacks, says, monkeypatch):
+    from llmchat import local
+    monkeypatch.setattr(local, 'serve', lambda path: pytest.fail('a request was sent'))
+    try: local._found('local')
+    except anthropic.AnthropicError as e: pytest.skip(str(e))
+    with pytest.raises(ValueError, match='Use another model'): way.call(way.Client('local'), msgs, **kw)

@@ -10,7 +10,8 @@ from genai_prices import Usage as Tokens, calc_price
 from hypothesis import given, strategies as st
 
 from common import MODEL, Async, Sync, both, needs_recordings, recorded, seeded
-from llmchat import Usage, models, usage
+from llmchat import Usage, mk_msg, models, usage
+from llmchat.batch import Batch
 from llmchat.sandbox import Fail, Sandbox
 from llmchat.usage import Cost, Ledger, price, rates, usage_of, usage_table
 
@@ -201,3 +202,29 @@ def test_recorded_usage_is_priced():
         ledger.add(r.model, r.usage)
         total += by_hand(usage_of(r.usage), r.model)
     assert ledger.costs.total == total > 0
+
+# ---- from the request to the bill
+
+LONG = 'Be brief. ' * 600
+SEARCHED = dict(content='Found.', usage=dict(server_tool_use=dict(web_search_requests=3, web_fetch_requests=1)))
+BILLS = dict(
+    plain=([['Hi']], {}, lambda u: u.inp and not u.cache_create),
+    five_minutes=([['Hi'], ['Hi', 'Hello', 'Bye']], dict(sp=LONG, cache_control=dict(type='ephemeral')), lambda u: u.cache_create and u.cache_read and not u.cache_1h),
+    hour=([[mk_msg(LONG, ttl='1h')], [mk_msg(LONG, ttl='1h'), 'Hello', mk_msg('Bye', cache=True)]], {}, lambda u: 0 < u.cache_1h < u.cache_create and u.cache_read),
+    search=([['Hi']], dict(tools=[dict(type='web_search_20250305', name='web_search')]), lambda u: u.search == 3 and u.fetch == 1))
+
+@both
+@pytest.mark.parametrize('model', ['claude-sonnet-4-6', 'claude-haiku-5-5'])
+@pytest.mark.parametrize('dialogs,kw,check', BILLS.values(), ids=BILLS)
+def test_the_bill_of_a_client_is_that_of_the_price_list(way, dialogs, kw, check, model):
+    sb = Sandbox(lambda body: SEARCHED if 'tools' in body else 'Hello', validate=True)
+    c, total = way.Client(model, way.sdk(sb)), Decimal(0)
+    for msgs in dialogs: total += by_hand(usage_of(way.call(c, msgs, **kw).usage), model)
+    assert check(c.use) and c.cost == float(total) > 0
+
+@pytest.mark.parametrize('model', ['claude-sonnet-4-6', 'claude-haiku-5-5'])
+def test_the_bill_of_a_batch_is_half(model):
+    sb = Sandbox(lambda body: SEARCHED if 'tools' in body else 'Hello')
+    b = Batch(model, ['Hi', 'Hello'], cli=sb.client(), sleep=sb.sleep, sp=LONG).run()
+    assert b.cost == float(by_hand(b.use, model, CONTEXTS['batch']))
+    assert b.cost == pytest.approx(float(by_hand(b.use, model)) / 2)
