@@ -7,12 +7,11 @@ Docs: https://llmchat-owner.github.io/llmchat/batch.html.md"""
 # %% auto #0
 __all__ = ['BaseBatch', 'Estimate', 'Batch', 'AsyncBatch']
 
-# %% ../nbs/04_batch.ipynb #e09c8fbc
-import json, shutil, time
+# %% ../nbs/04_batch.ipynb #36a88d55
+import json, time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any, NamedTuple, TYPE_CHECKING, Unpack
 from weakref import finalize
 
@@ -51,8 +50,7 @@ class BaseBatch:
         settle: float = 60, # Seconds after which a part that is in doubt, and is not there, never arrived
         **settings: Unpack[Settings] # As for a call of a client, for all prompts: sp, maxtok, tools, think …
     ) -> None: # `ValueError` or `TypeError` for what cannot be sent
-        if path is None: finalize(self, shutil.rmtree, folder := mkdtemp(prefix='llmchat-'), True)
-        self.job = Job(Path(folder)/'batch.jsonl' if path is None else path)
+        self.job = Job(self._passing_file() if path is None else path)
         if prompts is None and not self.job.ready:
             raise ValueError(f'There are no prompts: {self.job.path} holds none. Nothing of it was sent; give them again.')
         if isinstance(cli, BaseClient): model, cli = model or cli.model, cli if model in (None, cli.model) else cli.cli
@@ -61,6 +59,13 @@ class BaseBatch:
         self._way = Sending(self.job, self._body, sleep or self._sleep, settle, progress)
         self._costs: tuple[bytes, Ledger] | None = None
         self._params('-', None, self._told(None), {})
+
+    def _passing_file(self) -> Path:
+        "A file that ends with this object"
+        from shutil import rmtree
+        from tempfile import mkdtemp
+        finalize(self, rmtree, folder := mkdtemp(prefix='llmchat-'), True)
+        return Path(folder)/'batch.jsonl'
 
     @classmethod
     def load(cls, path: Any, **kw: Any) -> Any:

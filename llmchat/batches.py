@@ -10,11 +10,6 @@ from __future__ import annotations
 import json, os, re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from email import message_from_bytes
-from email.policy import HTTP
-from mimetypes import guess_type
-from random import Random
-from tempfile import TemporaryFile
 from typing import Any
 from weakref import finalize
 
@@ -109,6 +104,8 @@ def make_results(
     b: HeldBatch, # Gets its `lines` and `counts`
 ) -> None:
     "Write the results of a batch that has ended"
+    from random import Random
+    from tempfile import TemporaryFile
     if b.lines: return
     counts = dict.fromkeys(('succeeded', 'errored', 'canceled', 'expired'), 0)
     takes = [sb.take() for _ in range(b.done)]
@@ -201,6 +198,8 @@ def read_form(
     kind: str, # Its content type, with the boundary
 ) -> dict[str, tuple[str | None, str, bytes]]: # File name, media type and data, by the name of the field
     "The fields of a form"
+    from email import message_from_bytes
+    from email.policy import HTTP
     form = message_from_bytes(b'Content-Type: %s\r\n\r\n%s' % (kind.encode(), raw), policy=HTTP)
     return {p.get_param('name', header='content-disposition'): (p.get_filename(), p.get_content_type(),
         p.get_payload(decode=True)) for p in form.iter_parts()}
@@ -215,6 +214,7 @@ def put_file(
     expires: float | None = None, # Seconds from now; None: never
 ) -> Json: # What the API says of it
     "Put a file into a sandbox"
+    from mimetypes import guess_type
     files = sb.state['files']
     meta = dict(id=f'file_{len(files)+1:04}', type='file', filename=name, size_bytes=len(data),
         mime_type=mime or guess_type(name)[0] or 'application/octet-stream', created_at=sb.clock.iso(),

@@ -79,8 +79,17 @@ def _pil_block(im: Any, what: str) -> dict[str, Any]:
     (im if im.mode in modes else im.convert('RGB')).save(buf, format='PNG')
     return _media_block(buf.getvalue(), what)
 
+def _is_file(o: Any) -> bool: return getattr(o, 'type', None) == 'file' and hasattr(o, 'mime_type')
+
+def _file_block(f: Any) -> dict[str, Any]:
+    "Block for the uploaded file `f`: image, document, or something for the model's tools"
+    kind = f.mime_type.partition('/')[0]
+    if kind != 'image' and f.mime_type not in ('application/pdf', 'text/plain'):
+        return dict(type='container_upload', file_id=f.id)
+    return dict(type='image' if kind == 'image' else 'document', source=dict(type='file', file_id=f.id))
+
 def mk_block(
-    o: Any, # str, bytes of an image or PDF, `Path`, `URL`, PIL image, SDK block, or a dict that is a block already
+    o: Any, # str, bytes of an image or PDF, `Path`, `URL`, PIL image, SDK block or file, or a dict that is a block
     what: str = 'The content' # What errors call `o`
 ) -> dict[str, Any]: # A content block
     "One content block from `o`; `ValueError` or `TypeError` if it cannot be one"
@@ -89,6 +98,7 @@ def mk_block(
     if isinstance(o, (bytes, bytearray)): return _media_block(bytes(o), what)
     if isinstance(o, Path): return _path_block(o)
     if isinstance(o, dict) and isinstance(o.get('type'), str): return o
+    if _is_file(o): return _file_block(o)
     if hasattr(o, 'to_dict') and hasattr(o, 'type'):
         return {k: v for k, v in o.to_dict(warnings=False).items() if k != 'parsed_output'}
     if hasattr(o, 'save') and hasattr(o, 'mode'): return _pil_block(o, what)
@@ -174,6 +184,7 @@ def mk_msgs(
 def _doc_source(o: Any) -> dict[str, Any]:
     "The source of a document block"
     if isinstance(o, URL): return dict(type='url', url=str(o))
+    if _is_file(o): return dict(type='file', file_id=o.id)
     if isinstance(o, str): return dict(type='text', media_type='text/plain', data=_text(o, 'The document'))
     if isinstance(o, (list, tuple)): return dict(type='content', content=_parts(o, 'document'))
     data = o.read_bytes() if isinstance(o, Path) else o
@@ -185,13 +196,13 @@ def _doc_source(o: Any) -> dict[str, Any]:
     raise ValueError(f"The document is {block['source']['media_type']}: send images with `mk_msg`")
 
 def mk_doc(
-    text_or_pdf: Any, # str, bytes of a PDF, `Path` to either, `URL` of a PDF, or a list of texts that are cited whole
+    text_or_pdf: Any, # str, bytes of a PDF, `Path` to either, `URL` of a PDF, SDK file, or a list of texts cited whole
     title: str | None = None, # Shown with citations; None: the file's name, or no title
     context: str | None = None, # What the model should know about it, not to be cited
     citations: bool = True # May the reply cite it? All documents of a request must agree
 ) -> dict[str, Any]: # A document block, to be a part of a message
     "A document that the model can cite; `ValueError` or `TypeError` if it cannot be one"
-    title = title or (text_or_pdf.name if isinstance(text_or_pdf, Path) else None)
+    title = title or (text_or_pdf.name if isinstance(text_or_pdf, Path) else getattr(text_or_pdf, 'filename', None))
     block = dict(type='document', source=_doc_source(text_or_pdf), title=title, context=context,
         citations=dict(enabled=True) if citations else None)
     return {k: v for k, v in block.items() if v is not None}
