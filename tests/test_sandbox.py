@@ -1,14 +1,18 @@
 "What a sandbox answers, seen through the SDK: every kind of reply, both transports, JSON and events"
 import asyncio, json, os, re, subprocess, sys, threading
+from datetime import datetime
+from functools import cache
 from inspect import signature
 from itertools import groupby
 from pathlib import Path
-from typing import get_args
+from types import UnionType
+from typing import Annotated, Literal, Union, get_args, get_origin
 
 import anthropic, httpx2, pytest
 from hypothesis import given, settings, strategies as st
 from pydantic import BaseModel
 
+from llmchat import AsyncClient, Client
 from llmchat.sandbox import (Cut, Fail, Sandbox, est_tokens, reply_block, mk_events, mk_model, mk_reply,
     request_tokens, sse, tool_use)
 
@@ -121,47 +125,54 @@ values = st.recursive(st.none() | st.booleans() | st.integers(-2**53, 2**53) | t
     lambda v: st.lists(v, max_size=3) | st.dictionaries(texts, v, max_size=3), max_leaves=6)
 inputs = st.dictionaries(texts, values, max_size=3)
 
-def obj(kind, optional=None, **fields):
-    return st.fixed_dictionaries(dict(type=st.just(kind)) | fields, optional=optional or {})
+simple = {str: texts, int: st.integers(0, 99), bool: st.booleans(), float: st.floats(0, 1), type(None): st.none(),
+    object: values, datetime: st.just('2026-01-01T00:00:00Z')}
 
-citations = st.lists(max_size=2, elements=
-    obj('char_location', cited_text=texts, document_index=st.just(0), document_title=st.none() | texts,
-        start_char_index=st.just(0), end_char_index=st.just(3)) |
-    obj('web_search_result_location', cited_text=texts, url=texts, title=texts, encrypted_index=texts))
-found = obj('web_search_result', title=texts, url=texts, encrypted_content=texts, page_age=st.none() | texts)
-page = obj('document', source=obj('text', data=texts, media_type=st.just('text/plain')), title=texts)
-ran = dict(stdout=texts, stderr=texts, return_code=st.just(0), content=st.just([]))
-tools = obj('tool_reference', tool_name=names)
+@cache
+def of(T):
+    "JSON of a type that the SDK has for replies"
+    kind, args = get_origin(T), get_args(T)
+    if kind is Annotated: return of(args[0])
+    if kind in (Union, UnionType): return st.one_of(*map(of, args))
+    if kind is Literal: return st.sampled_from(args)
+    if kind is list: return st.lists(of(args[0]), max_size=2)
+    if kind is dict: return inputs
+    if T in simple: return simple[T]
+    fields = {k: names if k in ('id', 'name') and f.annotation is str else of(f.annotation) for k, f in T.model_fields.items()}
+    must = {k for k, f in T.model_fields.items() if f.is_required()}
+    return st.fixed_dictionaries({k: fields[k] for k in fields if k in must},
+        optional={k: fields[k] for k in fields if k not in must})
 
-def result(kind, content): return obj(kind, tool_use_id=names, content=content)
+BLOCKS = {get_args(T.model_fields['type'].annotation)[0]: T for T in get_args(get_args(anthropic.types.ContentBlock)[0])}
 
-KINDS = dict(
-    text=obj('text', dict(citations=st.none() | citations), text=texts),
-    thinking=obj('thinking', dict(signature=texts), thinking=texts),
-    redacted_thinking=obj('redacted_thinking', data=texts),
-    tool_use=obj('tool_use', dict(id=names, toolset_name=texts), name=names, input=inputs),
-    server_tool_use=obj('server_tool_use', dict(id=names), name=st.just('web_search'), input=inputs),
-    web_search_tool_result=result('web_search_tool_result', st.lists(found, max_size=2) |
-        obj('web_search_tool_result_error', error_code=st.just('unavailable'))),
-    web_fetch_tool_result=result('web_fetch_tool_result', obj('web_fetch_result', url=texts, content=page)),
-    code_execution_tool_result=result('code_execution_tool_result', obj('code_execution_result', **ran)),
-    bash_code_execution_tool_result=result('bash_code_execution_tool_result', obj('bash_code_execution_result', **ran)),
-    text_editor_code_execution_tool_result=result('text_editor_code_execution_tool_result',
-        obj('text_editor_code_execution_create_result', is_file_update=st.booleans())),
-    tool_search_tool_result=result('tool_search_tool_result',
-        obj('tool_search_tool_search_result', tool_references=st.lists(tools, max_size=2))),
-    container_upload=obj('container_upload', file_id=names))
-
-def test_every_block_type_of_the_sdk_is_generated():
-    types = get_args(get_args(anthropic.types.ContentBlock)[0])
-    assert set(KINDS) == {get_args(t.model_fields['type'].annotation)[0] for t in types}
+@pytest.mark.parametrize('kind', BLOCKS)
+def test_what_is_generated_is_what_the_sdk_says(kind):
+    @settings(max_examples=5, database=None, derandomize=True)
+    @given(of(BLOCKS[kind]))
+    def check(block): assert BLOCKS[kind].model_validate(block, strict=True).type == kind
+    check()
 
 usages = st.fixed_dictionaries({}, optional=dict(
     cache_creation_input_tokens=st.integers(0, 9), output_tokens=st.integers(0, 9),
     output_tokens_details=st.just(dict(thinking_tokens=3)),
     server_tool_use=st.none() | st.just(dict(web_search_requests=2, web_fetch_requests=1))))
-messages = st.fixed_dictionaries(dict(content=st.lists(texts | st.one_of(*KINDS.values()), max_size=4)), optional=dict(
+messages = st.fixed_dictionaries(dict(content=st.lists(texts | st.one_of(*map(of, BLOCKS.values())), max_size=4)), optional=dict(
     stop_reason=st.sampled_from(['end_turn', 'max_tokens', 'pause_turn']), stop_sequence=st.none() | texts, usage=usages))
+
+def ours(sb):
+    "The message that our own stream puts together"
+    with sb.client() as cli:
+        s = Client(ASK['model'], cli=cli)('Hi', maxtok=100, stream=True)
+        for _ in s: pass
+    return s.value
+
+def aours(sb):
+    async def go():
+        async with sb.aclient() as cli:
+            s = AsyncClient(ASK['model'], cli=cli)('Hi', maxtok=100, stream=True)
+            async for _ in s: pass
+        return s.value
+    return asyncio.run(go())
 
 def plain(r):
     "A message without the fields that are None, which a stream may leave out"
@@ -175,6 +186,7 @@ def plain(r):
 def test_a_stream_adds_up_to_the_message(reply, delta, chunk):
     whole = create(Sandbox(reply))
     for ask in stream, acreate, astream: assert plain(ask(Sandbox(reply, delta=delta, chunk=chunk))) == plain(whole)
+    for ask in ours, aours: assert plain(ask(Sandbox(reply, delta=delta, chunk=chunk))) == plain(whole)
     assert create(Sandbox(whole)).to_dict() == whole.to_dict()
 
 @seeded
