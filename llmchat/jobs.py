@@ -89,7 +89,8 @@ def _read(self: Job) -> None:
 def _alien(self: Job) -> ValueError:
     return ValueError(f'{self.path} is no file of a batch. Give the path of one, or of a file that is not there yet.')
 
-# %% ../nbs/04a_jobs.ipynb #ce8ed3d2
+# %% ../nbs/04a_jobs.ipynb #01a2204f
+_ended = {k.encode(): i for i, k in enumerate(states)}
 _result = rb'\{"custom_id":"%s-(\d+)","result":\{"type":"(succeeded|errored|canceled|expired)"'
 
 @patch
@@ -121,10 +122,12 @@ def _note_request(self: Job, at: int) -> bool:
 @patch
 def _note_result(self: Job, line: bytes, at: int) -> bool:
     "Is this the result that a request has been waiting for?"
-    m = self._is_result(line)
-    if not m or (n := int(m[1])) >= len(self) or self.state[n] != sent: return False
-    self.state[n], self.at[n], self.size[n] = states.index(m[2].decode()), at, len(line)
+    if not (m := self._is_result(line)) or not self._waits(n := int(m[1])): return False
+    self.state[n], self.at[n], self.size[n] = _ended[m[2]], at, len(line)
     return True
+
+@patch
+def _waits(self: Job, n: int) -> bool: return n < len(self.state) and self.state[n] == sent
 
 # %% ../nbs/04a_jobs.ipynb #3e224ff9
 @patch
@@ -305,27 +308,25 @@ def open_parts(self: Job) -> list[Part]:
     "The parts from which there is something to come"
     return [p for p in self.parts if not p.over and p.refused is None and self.missing(p)]
 
-# %% ../nbs/04a_jobs.ipynb #552a325c
+# %% ../nbs/04a_jobs.ipynb #80bf92d5
 @patch
-def _usual(self: Job, line: bytes) -> bytes | None:
-    "A line with a result, in the usual form; None if it is something else"
-    if self._is_result(line): return line
+def _usual(self: Job, line: bytes) -> tuple[int, bytes] | None:
+    "Number and line of a result, in the usual form; None if it is something else"
+    if m := self._is_result(line): return int(m[1]), line
     try:
         o = json.loads(line)
         res = dict(type=o['result']['type']) | o['result']
         line = json.dumps(dict(custom_id=o['custom_id'], result=res), ensure_ascii=False, separators=(',', ':')).encode()
     except (ValueError, TypeError, LookupError): return None
-    return line if self._is_result(line) else None
+    return (int(m[1]), line) if (m := self._is_result(line)) else None
 
 @patch
 def add_results(self: Job,
     lines: Iterable[bytes] # Without the ends of lines
 ) -> int: # How many requests have a result now that had none
     "Note results"
-    new: dict[int, bytes] = {}
-    for line in filter(None, map(self._usual, lines)):
-        n = int(self._is_result(line)[1])
-        if n < len(self) and self.state[n] == sent: new.setdefault(n, line)
+    found = filter(None, map(self._usual, lines))
+    new = {n: line for n, line in reversed([*found]) if self._waits(n)}
     if new: self._add(b'\n'.join(new.values()) + b'\n')
     return len(new)
 
@@ -339,7 +340,7 @@ def is_json(line: bytes) -> bool:
 @patch
 def numbers(self: Job, lines: Iterable[bytes]) -> list[int]:
     "The requests of this job whose results are among `lines`"
-    return [int(self._is_result(line)[1]) for line in filter(None, map(self._usual, lines))]
+    return [n for n, _ in filter(None, map(self._usual, lines))]
 
 # %% ../nbs/04a_jobs.ipynb #9cb439f3
 @patch
@@ -363,7 +364,7 @@ def read(self: Job, ns: Iterable[int], results: bool = True) -> Iterator[dict[st
     try:
         for n in ns:
             at, size = (self.at[n], self.size[n]) if results else (self.starts[n], self.starts[n+1] - self.starts[n])
-            if size: yield json.loads(os.pread(fd, size, at))['result' if results else 'params']
+            if size: yield json.loads(os.pread(fd, size, at).decode())['result' if results else 'params']
             else: yield dict(type=states[self.state[n]])
     finally: os.close(fd)
 

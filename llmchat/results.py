@@ -102,7 +102,9 @@ class Result:
     def text(self) -> str:
         "The text of the message"
         if self.type != 'succeeded': return self.message
-        return self._prefill + contents(find_blocks(self.data['message']))
+        blocks = find_blocks(self.data['message'])
+        plain = len(blocks) == 1 and not blocks[0].get('citations')
+        return self._prefill + (blocks[0]['text'] if plain else contents(blocks))
 
 # %% ../nbs/04b_results.ipynb #8868f86c
 @patch(as_prop=True)
