@@ -13,9 +13,9 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
+from itertools import count
 from threading import Lock
 from typing import TYPE_CHECKING, Any
-from unittest.mock import patch
 
 from fastcore.basics import listify
 
@@ -25,6 +25,7 @@ from .answers import (
 from .batches import batch_routes, file_routes, missing_file
 from .caching import Clock, Json, PromptCache, est_tokens, request_tokens
 from .faults import Faults, Limits, pick_fault
+from .models import infos
 from .routes import Request, find_route, message_routes, mk_model, mk_models, model_routes, read_request
 from .sdk import LazyModule
 from .through import Through, passed
@@ -36,8 +37,10 @@ __all__ = ['Sandbox', 'Answer', 'Clock', 'Cut', 'Fail', 'Faults', 'Request', 'Th
            'mk_reply', 'reply_block', 'request_tokens', 'sse', 'tool_use']
 
 # %% ../nbs/06_sandbox.ipynb #29097c51
-if TYPE_CHECKING: import anthropic, anyio, httpx2
-else: anthropic,anyio,httpx2 = map(LazyModule, ('anthropic', 'anyio', 'httpx2'))
+if TYPE_CHECKING:
+    import anthropic, anyio, httpx2
+    from unittest import mock
+else: anthropic,anyio,httpx2,mock = map(LazyModule, ('anthropic', 'anyio', 'httpx2', 'unittest.mock'))
 
 # %% ../nbs/06_sandbox.ipynb #4a6bfeb5
 _all_ = ['Answer', 'Clock', 'Cut', 'Fail', 'Faults', 'Request', 'Through', 'est_tokens', 'mk_events', 'mk_model', 'mk_reply',
@@ -224,17 +227,23 @@ class _Wire(_Api):
 
 # %% ../nbs/06_sandbox.ipynb #6f04ab4e
 _client: Json = dict(api_key='sandbox', base_url='https://api.anthropic.com', max_retries=0)
+_homes = count(1)
 
 class _Clients(_Wire):
+    @cached_property
+    def _kw(self) -> Json:
+        "What the SDK's constructors are told"
+        return _client | ({} if self._models is None else dict(base_url=f'https://sandbox{next(_homes)}.invalid'))
+
     def client(self, **kw: Any) -> anthropic.Anthropic:
         "A client whose requests end here; `kw` go to the SDK's constructor"
         http = anthropic.DefaultHttpxClient(transport=httpx2.MockTransport(self._handle))
-        return anthropic.Anthropic(**(_client | kw), http_client=http)
+        return anthropic.Anthropic(**(self._kw | kw), http_client=http)
 
     def aclient(self, **kw: Any) -> anthropic.AsyncAnthropic:
         "An async client whose requests end here; `kw` go to the SDK's constructor"
         http = anthropic.DefaultAsyncHttpxClient(transport=httpx2.MockTransport(self._ahandle))
-        return anthropic.AsyncAnthropic(**(_client | kw), http_client=http)
+        return anthropic.AsyncAnthropic(**(self._kw | kw), http_client=http)
 
 # %% ../nbs/06_sandbox.ipynb #743282cf
 class Sandbox(_Clients):
@@ -251,9 +260,10 @@ class Sandbox(_Clients):
             if not _ours(request): return await asend(transport, request)
             await request.aread()
             return _soon(await self._ahandle(request))
-        with (patch.object(httpx2.HTTPTransport, 'handle_request', handle),
-              patch.object(httpx2.AsyncHTTPTransport, 'handle_async_request', ahandle),
-              patch.dict(os.environ, ANTHROPIC_API_KEY='sandbox')): yield self
+        with (mock.patch.object(httpx2.HTTPTransport, 'handle_request', handle),
+              mock.patch.object(httpx2.AsyncHTTPTransport, 'handle_async_request', ahandle),
+              mock.patch.dict(os.environ, ANTHROPIC_API_KEY='sandbox'),
+              mock.patch.dict(infos, clear=True)): yield self
 
 def _ours(request: Any) -> bool: return 'anthropic-version' in request.headers and passed not in request.headers
 
