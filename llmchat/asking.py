@@ -21,8 +21,8 @@ from fastcore.basics import noop, patch
 
 from .drivers import Flow, Parts, Stream, SyncIO, ask
 from .requests import long_wait
-from .sdk import (anthropic, httpx2, broken, default_model, garbled, mk_cli, need_key, redact, redact_error,
-    secrets, stream_error)
+from .sdk import (anthropic, httpx2, broken, default_model, garbled, mk_cli, need_key, pickled, redact,
+    redact_error, secrets, stream_error)
 from .streams import Builder, Decoder, Thinking, check_block, check_start
 from .tools import to_send
 from .usage import Ledger
@@ -95,6 +95,22 @@ def _go(self: BaseClient, flow: Flow, kind: Any = None) -> Any:
     "Hand a course to the driver: to its end, or as a `kind` of stream"
     s = (kind or self._stream)(flow, self._wire())
     return s if kind else s.run()
+
+# %% ../nbs/00j_asking.ipynb #8eb9636b
+@patch
+def __getstate__(self: BaseClient) -> dict[str, Any]:
+    if not self.own: pickled(self.cli, f'cli={type(self.cli).__name__}(…), which holds a connection and a key,', never=True)
+    hidden = secrets(self.cli)
+    conn = {k: v for k, v in self._conn.items() if v is not None and k not in ('api_key', 'auth_token', 'webhook_key')}
+    for k, v in conn.items(): pickled(v, f'{k}=', never=redact(v, hidden) != v)
+    pickled(self._waits['on_retry'], 'on_retry=')
+    more = {k: v for k, v in self._waits.items() if k != 'is_async'} | dict(aiohttp=self._aiohttp, cache=self.cache)
+    return dict(init=dict(model=self.model) | conn | more, log=self.log, result=self.result, _ledger=self._ledger)
+
+@patch
+def __setstate__(self: BaseClient, kept: dict[str, Any]) -> None:
+    self.__init__(**kept.pop('init')) # type: ignore[misc]
+    vars(self).update(kept)
 
 # %% ../nbs/00j_asking.ipynb #93da773f
 @patch

@@ -9,11 +9,12 @@ __all__ = ['BaseChat', 'LimitReached', 'AnyChat', 'Chat']
 
 # %% ../nbs/00l_chat.ipynb #b354bf4c
 from collections.abc import Callable
-from copy import copy, deepcopy
+from copy import deepcopy
 from functools import partial
-from threading import Lock
 from pathlib import Path
-from typing import Any, Generic, Literal, TYPE_CHECKING, Unpack, overload
+from threading import Lock
+from typing import Any, Generic, Literal, Self, TYPE_CHECKING, Unpack, overload
+from warnings import warn
 
 from fastcore.basics import noop, patch
 from fastcore.meta import delegates
@@ -22,11 +23,12 @@ from .asking import BaseClient, CountT, ListT, ReplyT, StreamT, T_
 from .client import Client
 from .display import Spent, show_chat, spent_line
 from .drivers import Flow, Stream
-from .keeping import version
+from .keeping import (Journal, Record, plain_settings, read_kept, turn_data, turn_from, version, write_json)
 from .messages import mk_block, mk_msg, mk_msgs
 from .pages import mk_md, mk_page, write_md, write_page
 from .plots import Plot, plot_spent
 from .requests import Settings, mk_request
+from .sdk import pickled, redact, secrets
 from .structured import Answer
 from .toolloop import final_prompt, loop_course
 from .tools import Toolbox, mk_box
@@ -65,6 +67,7 @@ class BaseChat(Generic[ReplyT, StreamT, CountT, ListT]):
         max_cost: float | None = None, # USD; once spent, no more requests
         max_calls: int | None = None, # Tool calls; once made, no more requests
         log: bool = False, # Keep every request and reply in `c.log`?
+        journal: Any = None, # A file to be made, to which each turn is written before its call returns; None: none
         **kw: Any # Settings of every call, such as maxtok; of the client, such as api_key, timeout, max_wait, on_retry
     ) -> None:
         settings, conn = _split(kw, _conn)
@@ -80,6 +83,8 @@ class BaseChat(Generic[ReplyT, StreamT, CountT, ListT]):
         self._ledger, self._busy, self._turns, self._paused = Ledger(), Lock(), [], None
         self._took = Notes() # What the turn in course has taken
         self._afford(max_cost, max_calls)
+        self._record: Record | None = None
+        if journal is not None: self._write_to(journal)
 
 # %% ../nbs/00l_chat.ipynb #5b6c0dc3
 class LimitReached(RuntimeError):
@@ -128,23 +133,49 @@ def _turn(self: BaseChat, msg: dict[str, Any] | None, work: Callable[[list[dict[
         h = self.h[:at] + tail
         at, new = self._opened(msg, h)
         value, r, more = yield from work(h[:at] + new)
-        if again: self._turns.pop()
-        self._commit((at, h[at:], msg), new, more, r)
+        try: self._commit((at, h[at:], ... if new[:1] == [msg] else msg), new, more, r, again)
+        except BaseException as e:
+            e.partial = self.partial = r
+            raise
         return value
     finally: self._busy.release()
 
 # %% ../nbs/00l_chat.ipynb #170c6746
 @patch
 def _commit(self: BaseChat, undo: tuple[Any, ...], new: list[dict[str, Any]], more: list[dict[str, Any]],
-    r: Any) -> None:
+    r: Any, again: bool) -> None:
     "Put a finished turn into the history, and note how to take it back, and what it took"
-    last = more[-2:] if more and more[-1]['role'] == 'user' else more[-1:]
+    at, last = undo[0], more[-2:] if more and more[-1]['role'] == 'user' else more[-1:]
     if new and more and new[-1]['role'] == 'assistant':
         new, more = new[:-1], [_joined(new[-1], more[0]), *more[1:]]
-    self.h[undo[0]:] = new + more
-    self.last, self._paused = last, self.h[-1] if r.stop_reason == 'pause_turn' else None
-    end = len(self.h) - (self.h[-1]['role'] == 'user')
-    self._turns.append((*undo, (end, r.model, self._took)))
+    h = self.h[:at] + new + more
+    turn = (*undo, (len(h) - (h[-1]['role'] == 'user'), r.model, self._took))
+    paused = r.stop_reason == 'pause_turn'
+    self._note(h, again=again, at=at, add=h[at:], turn=turn, last=len(last), paused=paused)
+    self.h[at:] = h[at:]
+    self.last, self._paused = last, self.h[-1] if paused else None
+    self._turns[len(self._turns) - again:] = [turn]
+
+# %% ../nbs/00l_chat.ipynb #c85c6393
+@patch
+def _about(self: BaseChat) -> dict[str, Any]:
+    "Model and settings, as plain data"
+    cont_pr = self.cont_pr if isinstance(self.cont_pr, str) else None
+    names = mk_box(self.settings['tools'], self.ns).ns
+    return dict(model=self.c.model, cont_pr=cont_pr, **plain_settings(self.settings, names))
+
+@patch
+def _clean(self: BaseChat, data: Any) -> Any:
+    "Plain data without any key"
+    return redact(data, secrets(self.c.cli, self.settings.get('extra_headers')))
+
+@patch
+def _note(self: BaseChat, h: list[dict[str, Any]], turn: tuple[Any, ...] | None = None, **entry: Any) -> None:
+    "Write to the journal, if there is one, how the history becomes `h`"
+    if self._record is None: return
+    if turn: entry['turn'] = turn_data(turn)
+    totals = dict(calls=self.calls, **self._ledger.kept())
+    self._record.add(self.h, self._about(), entry | totals, h, self._clean)
 
 # %% ../nbs/00l_chat.ipynb #2a77837c
 @patch
@@ -245,7 +276,9 @@ class _Turns(_Answers[ReplyT, StreamT, CountT, ListT]):
     def undo(self) -> list[dict[str, Any]]:
         "Take the last turn back; the messages that it had added"
         if not self._turns: raise ValueError('There is no turn of this chat to take back.')
-        at, old, *_ = self._turns.pop()
+        at, old, *_ = self._turns[-1]
+        self._note(self.h[:at] + old, undo=True, at=at, add=old, last=0, paused=False)
+        self._turns.pop()
         taken, self.h[at:] = self.h[at:], old
         self.last, self._paused = [], None
         return taken
@@ -253,20 +286,89 @@ class _Turns(_Answers[ReplyT, StreamT, CountT, ListT]):
     @delegates(Client.__call__, but=['msgs'])
     def retry(self, stream: bool = False, **kwargs: Any) -> Any:
         "Ask the last turn again; if that fails, it stays as it was"
-        if not self._turns: raise ValueError('There is no turn of this chat to ask again.')
+        if not self._turns or self._turns[-1][0] >= len(self.h):
+            raise ValueError('There is no turn of this chat to ask again.')
         self._checked('-', kwargs)
-        course = self._course(self._turns[-1][2], kwargs, stream, again=True)
+        at, _, msg, _ = self._turns[-1]
+        course = self._course(self.h[at] if msg is ... else msg, kwargs, stream, again=True)
         return self.c._go(course, self.c._stream if stream else None)
 
-    def fork(self) -> Any:
+    def fork(self) -> Self:
         "A copy with the same client and settings that goes its own way; its totals begin at zero"
-        res = copy(self)
-        res.h, res._turns = deepcopy(self.h), list(self._turns)
-        res.settings, res.calls, res._ledger, res._busy = {**self.settings}, 0, Ledger(), Lock()
+        res = object.__new__(type(self))
+        vars(res).update(vars(self), h=deepcopy(self.h), settings={**self.settings}, calls=0, _turns=list(self._turns),
+            _ledger=Ledger(), _busy=Lock(), _record=None)
+        if self._paused is not None: res._paused = res.h[-1]
         return res
 
+# %% ../nbs/00l_chat.ipynb #fbd18eaf
+@patch
+def _state(self: BaseChat) -> dict[str, Any]:
+    "All that a file keeps"
+    turns = [dict(at=t[0], old=t[1]) | turn_data(t) for t in self._turns]
+    data = dict(llmchat=version, **self._about(), h=self.h, turns=turns, last=len(self.last), paused=self._paused is not None)
+    return self._clean(data | dict(calls=self.calls) | self._ledger.kept())
+
+@patch
+def _write_to(self: BaseChat, path: Any) -> None:
+    "Begin a journal"
+    journal = Journal(path)
+    journal.begin(self._state())
+    self._record = Record(journal, self.h, self._about())
+
+@patch
+def _resume(self: BaseChat, data: dict[str, Any]) -> None:
+    "Go on from what was kept"
+    self.h, self.calls = data['h'], data.get('calls', 0)
+    self.last = self.h[-data['last']:] if data.get('last') else []
+    self._paused = self.h[-1] if data.get('paused') else None
+    self._turns = [turn_from(t, Notes) for t in data.get('turns', [])]
+    if 'use' in data: self._ledger.resume(data)
+
+# %% ../nbs/00l_chat.ipynb #c8aab83c
+class _Kept(_Turns[ReplyT, StreamT, CountT, ListT]):
+    def save(self,
+        path: Any # A file; one that exists is replaced
+    ) -> None: # `OSError` if it cannot be written; the old file is then as it was
+        "Write the chat to a file, for its owner alone"
+        write_json(path, self._state())
+
+    @classmethod
+    def load(cls,
+        path: Any, # A saved chat, or a journal, which is then gone on with
+        cli: Any = None, # As for a new chat
+        journal: Any = None, # A new journal instead; None: that of the file, if it is one
+        **kw: Any # As for a new chat, such as `tools`; what is not given is as it was
+    ) -> Self: # A chat that goes on
+        "Read a chat from a file; `ValueError` if it is none"
+        data, old = read_kept(path)
+        lost = [n for n in data.get('tools', []) if not kw.get('tools') and not kw.get('ns')]
+        if lost: warn(f'{path} has no functions in it; the chat had {", ".join(lost)}. Give them again as tools=[…].')
+        about = dict(model=data.get('model'), cont_pr=data.get('cont_pr')) | data.get('settings', {})
+        chat = cls(**(about | kw), cli=cli)
+        chat._resume(data)
+        if journal is not None: chat._write_to(journal)
+        elif old: chat._record = Record(old, chat.h, data)
+        return chat
+
+# %% ../nbs/00l_chat.ipynb #711dc1c0
+@patch
+def __getstate__(self: BaseChat) -> dict[str, Any]:
+    settings = {k: pickled(v, f'{k}=') for k, v in self.settings.items() if k not in ('tools', 'extra_headers')}
+    tools = self.settings['tools']
+    each = tools if isinstance(tools, (list, tuple)) else [tools]
+    for f in each: pickled(f, f'the tool {getattr(f, "__name__", None) or getattr(f, "name", f)!r}')
+    kept = {k: v for k, v in vars(self).items() if k not in ('_busy', '_record', '_paused', 'ns')}
+    return kept | dict(settings=settings | dict(tools=tools), ns=pickled(self.ns, 'ns='), paused=self._paused is not None)
+
+@patch
+def __setstate__(self: BaseChat, kept: dict[str, Any]) -> None:
+    paused = kept.pop('paused')
+    vars(self).update(kept, _busy=Lock(), _record=None)
+    self._paused = self.h[-1] if paused else None
+
 # %% ../nbs/00l_chat.ipynb #d15b1a02
-class _Views(_Turns[ReplyT, StreamT, CountT, ListT]):
+class _Views(_Kept[ReplyT, StreamT, CountT, ListT]):
     @property
     def spent(self) -> list[Spent]:
         "What each turn took, as far as it was made by this chat"
@@ -279,10 +381,6 @@ class _Views(_Turns[ReplyT, StreamT, CountT, ListT]):
 
 # %% ../nbs/00l_chat.ipynb #d15b1a03
 class _Pages(_Views[ReplyT, StreamT, CountT, ListT]):
-    def _saved(self) -> dict[str, Any]:
-        "What is kept of a chat, as plain data"
-        return dict(llmchat=version, model=self.c.model, sp=self.settings['sp'], h=self.h)
-
     @overload
     def to_html(self, path: None = None, title: str | None = None) -> str: ...
     @overload
@@ -293,7 +391,8 @@ class _Pages(_Views[ReplyT, StreamT, CountT, ListT]):
     ) -> str | Path: # The page, or where it was written to
         "The conversation as one HTML file, which `Chat.load` reads; `ImportError` without markdown-it-py"
         total = spent_line(self.use, self.cost)
-        page = mk_page(self.h, self.spent, self.settings['sp'], title=title, total=total, data=self._saved())
+        page = mk_page(self.h, self.spent, self.settings['sp'], title=title, total=total, data=self._state())
+        page = self._clean(page)
         return page if path is None else write_page(path, page)
 
     @overload
@@ -305,7 +404,7 @@ class _Pages(_Views[ReplyT, StreamT, CountT, ListT]):
         title: str | None = None # None: the beginning of the first prompt
     ) -> str | Path: # Markdown, or where it was written to
         "The conversation as Markdown"
-        text = mk_md(self.h, self.spent, self.settings['sp'], title, spent_line(self.use, self.cost))
+        text = self._clean(mk_md(self.h, self.spent, self.settings['sp'], title, spent_line(self.use, self.cost)))
         return text if path is None else write_md(path, text)
 
 # %% ../nbs/00l_chat.ipynb #f32587a2

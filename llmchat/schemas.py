@@ -131,6 +131,10 @@ class Tool:
     @property
     def name(self) -> str: return self.schema.get('name', '')
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        "It travels as its function, and is described again where it arrives"
+        return mk_tool, (self.schema if self.f is None else self.f, self.timeout, self.parallel)
+
 # %% ../nbs/00h_schemas.ipynb #0a363b7d
 def _described(name: str, schema: dict[str, Any]) -> dict[str, Any]:
     "The schema of a tool's arguments without titles; `TypeError` for one that says nothing of them"

@@ -7,10 +7,10 @@ Docs: https://llmchat-owner.github.io/llmchat/sdk.html.md"""
 # %% auto #0
 __all__ = ['anthropic', 'httpx2', 'pydantic', 'anyio', 'asyncio', 'models', 'LazyModule', 'Models', 'find_model', 'default_model',
            'mk_cli', 'has_key', 'need_key', 'secrets', 'redact', 'redact_error', 'stream_error', 'broken', 'brief',
-           'garbled']
+           'garbled', 'pickled']
 
 # %% ../nbs/00f_sdk.ipynb #1331b318
-import os, re
+import os, pickle, re, sys
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -146,6 +146,17 @@ def _causes(e: BaseException) -> Iterator[BaseException]:
         yield e
         todo += [x for x in (e.__cause__, e.__context__, *getattr(e, 'exceptions', ())) if x is not None]
 
+# %% ../nbs/00f_sdk.ipynb #67efb246
+def _sent(o: Any) -> list[Any]:
+    "HTTP requests in a request or response"
+    return [o] if hasattr(o, 'url') and hasattr(o, 'method') else _sent(getattr(o, '_request', None)) if o is not None else []
+
+def _redact_sent(request: Any, hidden: Sequence[str]) -> None:
+    "Take the secrets out of an HTTP request that was sent"
+    for k, v in request.headers.items():
+        if (clean := redact(v, hidden)) != v: request.headers[k] = clean
+    if (url := redact(str(request.url), hidden)) != str(request.url): request.url = httpx2.URL(url)
+
 # %% ../nbs/00f_sdk.ipynb #71f443c1
 def redact_error(
     e: BaseException, # It is changed in place, as are its causes
@@ -154,8 +165,9 @@ def redact_error(
 ) -> None:
     "Take the secrets out of all texts of an error"
     causes = list(_causes(e))
-    requests = [r for x in causes if hasattr(r := vars(x).get('request'), 'url')]
-    hidden = secrets(cli, headers, requests[0] if requests else None)
+    found = [r for x in causes for o in (vars(x).get('request'), vars(x).get('response')) for r in _sent(o)]
+    hidden = sorted({s for r in found or [None] for s in secrets(cli, headers, r)}, key=len, reverse=True)
+    for r in found: _redact_sent(r, hidden)
     for x in causes:
         x.args = redact(x.args, hidden)
         for k, v in list(vars(x).items()):
@@ -207,3 +219,18 @@ def garbled(
         'server at this address?', request, body=None)
     err.__cause__ = cause
     return err
+
+# %% ../nbs/00f_sdk.ipynb #7f0638f8
+def pickled(
+    o: Any, # Something that is to go to another process
+    what: str, # What the user calls it
+    never: bool = False # Must it stay here in any case?
+) -> Any: # `o`; `PicklingError` if it cannot go
+    "Make sure that something can be pickled"
+    try:
+        if never: raise pickle.PicklingError('it stays in its process')
+        getattr(sys.modules.get('cloudpickle'), 'dumps', pickle.dumps)(o)
+    except Exception as e:
+        raise pickle.PicklingError(f'{what} cannot go to another process: {type(e).__name__}: {e}. Give it again there, '
+            'or define it in a module.') from e
+    return o

@@ -195,6 +195,29 @@ class Notes(list[tuple[str, Any]]):
         for model, u in self: res.add(model, u)
         return res
 
+# %% ../nbs/00b_usage.ipynb #5c1205eb
+@patch
+def kept(self: Ledger) -> dict[str, Any]:
+    "The sums, as JSON can hold them; USD as strings"
+    costs = None if self.costs is None else {k: str(v) for k, v in vars(self.costs).items()}
+    return dict(use=self.use._asdict(), costs=costs)
+
+@patch
+def resume(self: Ledger,
+    kept: dict[str, Any] # As `kept` gives it
+) -> None:
+    "Go on from what was kept"
+    self._use = Usage(**kept['use'])
+    self._costs = None if kept['costs'] is None else Cost(**{k: Decimal(v) for k, v in kept['costs'].items()})
+
+@patch
+def __getstate__(self: Ledger) -> dict[str, Any]: return self.kept()
+
+@patch
+def __setstate__(self: Ledger, kept: dict[str, Any]) -> None:
+    self.__init__() # type: ignore[misc]
+    self.resume(kept)
+
 # %% ../nbs/00b_usage.ipynb #682d93b1
 def usage_table(
     use: Usage, # What was used

@@ -130,7 +130,7 @@ def test_pages_of_a_chat(tmp_path):
     page = chat.to_html(title='Capitals')
     assert page.count('<section class="turn"') == 2 and '<title>Capitals</title>' in page
     assert chat.to_html(tmp_path/'a.html', title='Capitals') == tmp_path/'a.html' and (tmp_path/'a.html').read_text(encoding='utf-8') == page
-    for kept in (read_page(tmp_path/'a.html'), read_kept(tmp_path/'a.html')[0]): assert kept['h'] == chat.h and kept['sp'] == 'Be brief.' and kept['llmchat'] == 1
+    for kept in (read_page(tmp_path/'a.html'), read_kept(tmp_path/'a.html')[0]): assert kept['h'] == chat.h and kept['settings']['sp'] == 'Be brief.' and kept['llmchat'] == 1
     assert chat.to_md(str(tmp_path/'a.md')) == tmp_path/'a.md' and (tmp_path/'a.md').read_text(encoding='utf-8') == chat.to_md()
     assert chat.to_md().startswith('# What is the capital of France?\n\n*') and '&lt;b>Paris' in chat.to_md()
 
