@@ -99,7 +99,8 @@ def _go(self: BaseClient, flow: Flow, kind: Any = None) -> Any:
 # %% ../nbs/00j_asking.ipynb #8eb9636b
 @patch
 def __getstate__(self: BaseClient) -> dict[str, Any]:
-    if not self.own: pickled(self.cli, f'cli={type(self.cli).__name__}(…), which holds a connection and a key,', never=True)
+    what = f'cli={type(self.cli).__name__}(…), which holds a connection and a key,'
+    if not self.own: pickled(self.cli, what, never=True)
     hidden = secrets(self.cli)
     conn = {k: v for k, v in self._conn.items() if v is not None and k not in ('api_key', 'auth_token', 'webhook_key')}
     for k, v in conn.items(): pickled(v, f'{k}=', never=redact(v, hidden) != v)

@@ -19,7 +19,7 @@ from fastcore.basics import patch
 
 from .asink import AsyncClient
 from .asking import BaseClient
-from .chat import BaseChat, _limits, _opts, _runs, _split
+from .turns import BaseChat, _limits, _opts, _runs, _split
 from .client import Client
 from .drivers import Flow
 from .jobs import Job, canceled, errored, expired, ranges, states

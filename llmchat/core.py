@@ -10,7 +10,7 @@ __all__ = ['Chat', 'Client', 'LimitReached', 'ReplyError', 'Stream', 'Thinking',
            'mk_tool', 'mk_tool_choice', 'mk_toolres', 'model_info', 'models', 'search_conf', 'usage']
 
 # %% ../nbs/00_core.ipynb #a7d81051
-from .chat import Chat, LimitReached
+from .chat import Chat
 from .client import Client
 from .drivers import Stream
 from .models import model_info
@@ -21,6 +21,7 @@ from .sdk import find_model, models
 from .streams import Thinking
 from .structured import ReplyError
 from .tools import ToolResult, fetch_conf, mk_funcres, mk_tool, mk_toolres, search_conf
+from .turns import LimitReached
 from .usage import Usage, usage
 
 # %% ../nbs/00_core.ipynb #cb9dc2ec

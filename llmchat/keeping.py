@@ -49,7 +49,8 @@ class Journal:
         "Start a new file, for its owner alone; `FileExistsError` if there is one"
         try: fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError as e:
-            raise FileExistsError(e.errno, 'There is a file already. To go on with it, load it', str(self.path)) from None
+            told = 'There is a file already. To go on with it, load it'
+            raise FileExistsError(e.errno, told, str(self.path)) from None
         os.close(fd)
         self.size = self.end = 0
         self.add(dict(llmchat=version, journal=True) | head)
@@ -156,7 +157,8 @@ class Record:
     def __init__(self, journal: Journal, h: list[Any], about: dict[str, Any]) -> None:
         self.journal, self._known = journal, (deepcopy(h), deepcopy(about))
 
-    def add(self, h: list[Any], about: dict[str, Any], entry: dict[str, Any], then: list[Any], clean: Any = list) -> None:
+    def add(self, h: list[Any], about: dict[str, Any], entry: dict[str, Any], then: list[Any],
+        clean: Any = list) -> None:
         "Note an `entry` that makes `then` of the history `h`, after what was changed by hand; `clean` takes keys out"
         known, was = self._known
         edit = {k: v for k, v in about.items() if was.get(k) != v}

@@ -16,7 +16,7 @@ from typing import Any
 from fastcore.basics import patch
 
 from .asking import _message, _prefilled
-from .chat import BaseChat
+from .turns import BaseChat
 from .replies import contents, find_blocks
 from .schemas import BadCall, check
 from .sdk import _by_type, anthropic, httpx2

@@ -149,7 +149,8 @@ def _causes(e: BaseException) -> Iterator[BaseException]:
 # %% ../nbs/00f_sdk.ipynb #67efb246
 def _sent(o: Any) -> list[Any]:
     "HTTP requests in a request or response"
-    return [o] if hasattr(o, 'url') and hasattr(o, 'method') else _sent(getattr(o, '_request', None)) if o is not None else []
+    if hasattr(o, 'method'): return [o]
+    return [] if o is None else _sent(getattr(o, '_request', None))
 
 def _redact_sent(request: Any, hidden: Sequence[str]) -> None:
     "Take the secrets out of an HTTP request that was sent"
@@ -231,6 +232,6 @@ def pickled(
         if never: raise pickle.PicklingError('it stays in its process')
         getattr(sys.modules.get('cloudpickle'), 'dumps', pickle.dumps)(o)
     except Exception as e:
-        raise pickle.PicklingError(f'{what} cannot go to another process: {type(e).__name__}: {e}. Give it again there, '
-            'or define it in a module.') from e
+        raise pickle.PicklingError(f'{what} cannot go to another process: {type(e).__name__}: {e}. Give it again '
+            'there, or define it in a module.') from e
     return o
