@@ -42,7 +42,7 @@ class BaseBatch:
     def __init__(self,
         model: str | None = None, # Id of a model; None: the client's, the file's, `LLMCHAT_MODEL` or the newest sonnet
         prompts: Any = None, # A list, a dict by id, a column, `read_prompts(…)`; None: those of the file
-        path: Any = None, # The job's file, begun or gone on with; None: a temporary one that ends with this object
+        path: Any = None, # The job's file, begun or gone on with; None: one that ends with this object
         T: Any = None, # Type of the answers, as for `parse`; None: text
         cli: Any = None, # A client of ours or of the SDK; None: one of its own
         progress: bool | None = None, # Show progress bars? None: in a terminal or a notebook
@@ -52,9 +52,10 @@ class BaseBatch:
     ) -> None: # `ValueError` or `TypeError` for what cannot be sent
         self.job = Job(self._passing_file() if path is None else path)
         if prompts is None and not self.job.ready:
-            raise ValueError(f'There are no prompts: {self.job.path} holds none. Nothing of it was sent; give them again.')
-        if isinstance(cli, BaseClient): model, cli = model or cli.model, cli if model in (None, cli.model) else cli.cli
-        self.c = cli if isinstance(cli, BaseClient) else self._client(model or self.job.head.get('model'), cli)
+            raise ValueError(f'There are no prompts, and {self.job.path} holds none. Nothing was sent; give them again.')
+        model = model or self.job.head.get('model')
+        if isinstance(cli, BaseClient) and model not in (None, cli.model): cli = cli.cli
+        self.c = cli if isinstance(cli, BaseClient) else self._client(model, cli)
         self._prompts, self._answer, self._settings = prompts, None if T is None else Answer(T), settings
         self._way = Sending(self.job, self._body, sleep or self._sleep, settle, progress)
         self._costs: tuple[bytes, Ledger] | None = None
@@ -103,15 +104,18 @@ def _params(self: BaseBatch, pr: Any, info: Any, told: dict[str, Any], headers: 
 _dumps = json.JSONEncoder(ensure_ascii=False, separators=(',', ':')).encode
 
 @patch
-def _requests(self: BaseBatch, info: Any, headers: dict[str, str]) -> Iterator[tuple[Any, bytes, int]]:
-    "Id, JSON and most output tokens of each request; `ValueError` or `TypeError` names the prompt"
-    told = self._told(info)
+def _requests(self: BaseBatch, info: Any, headers: dict[str, str]) -> Iterator[tuple[Any, bytes, bytes, int]]:
+    "What a job wants to know of each request; `ValueError` or `TypeError` names the prompt"
+    told, plain = self._told(info), self._told(None)
+    varies = info and (told != plain or told.get('think') or told.get('maxthinktok'))
     for id, pr in pairs(self._prompts):
         try:
             params = self._params(pr, info, told, headers)
-            yield id, _dumps(params).encode(), params['max_tokens']
+            alike = body = _dumps(params).encode()
+            if info and (varies or isinstance(pr, BaseChat)): alike = _dumps(self._params(pr, None, plain, {})).encode()
         except (ValueError, TypeError) as e:
             raise (TypeError if isinstance(e, TypeError) else ValueError)(f'Prompt {id!r}: {e}') from e
+        yield id, body, alike, params['max_tokens']
 
 @patch
 def _prepared(self: BaseBatch) -> Flow:
@@ -172,7 +176,8 @@ def _alone(self: BaseBatch, *steps: Callable[[], Flow]) -> Flow:
 @patch
 def _again(self: BaseBatch, ids: Any) -> Flow:
     "The failed prompts are unsent again"
-    if self.job.open_parts: raise RuntimeError('There are results to come. `run()` first, then `retry()` what has failed.')
+    if self.job.open_parts:
+        raise RuntimeError('There are results to come. `run()` first, then `retry()` what has failed.')
     bad = [n for n, k in enumerate(self.job.state) if k in (errored, canceled, expired)]
     if ids is not None:
         wanted = {self.job.number(id) for id in ids}
@@ -188,7 +193,7 @@ class _Runs(BaseBatch):
         return self.c._go(self._alone(self._way.sent))
 
     def run(self) -> Any: # This batch
-        "Send what is not sent, wait until all batches have ended, fetch the results; may be called again after anything"
+        "Send what is not sent, wait until it has ended, fetch the results; may be called again after anything"
         return self.c._go(self._alone(self._way.waited))
 
     def cancel(self) -> Any: # This batch
@@ -230,12 +235,12 @@ class _Reads(_Runs):
         for n, data in zip(ns, self.job.read(ns)): yield Result(self.job.id(n), data, self._answer, prefill)
 
     def __getitem__(self, id: Any) -> Any:
-        "The SDK's `Message`, or the object of type `T`; `NoResult`, `ReplyError` or the SDK's error if there is none"
+        "The SDK's `Message`, or the object; `NoResult`, `ReplyError` or the SDK's error where there is none"
         r = next(self.results([id]))
         return r.value if self._answer else r.message
 
-    def answers(self) -> list[Any]: # Texts or objects, in the order of the prompts; None where there is none
-        "All answers, as a list or for a column of a table"
+    def answers(self) -> list[Any]: # In the order of the prompts; None where there is none
+        "All texts or objects, as a list or a column of a table"
         return [r.value if r.type == 'succeeded' else None for r in self.results()]
 
     def write(self, path: Any) -> None:

@@ -63,7 +63,8 @@ class BaseFiles(Generic[_Meta, _Metas, _Bytes, _Gone]):
     def _uploaded(self, file: tuple[str, bytes, str], kw: dict[str, Any]) -> Flow:
         name, data, mime = file
         key = name, sha256(data).hexdigest(), mime
-        if kw or key not in self._known: self._known[key] = yield ask('call', 'files.upload', dict(file=file) | kw)
+        if kw or key not in self._known:
+            self._known[key] = yield ask('call', 'files.upload', dict(file=file) | kw)
         return self._known[key]
 
     def _listed(self) -> Flow:
@@ -115,6 +116,7 @@ def ask_for(path: str, **kw: Any) -> Flow: return (yield ask('call', path, kw))
 class Files(_Does['FileMetadata', list['FileMetadata'], bytes, 'DeletedFile']):
     "Files of this account"
 
-class AsyncFiles(_Does[Awaitable['FileMetadata'], Awaitable[list['FileMetadata']], Awaitable[bytes], Awaitable['DeletedFile']]):
+class AsyncFiles(_Does[Awaitable['FileMetadata'], Awaitable[list['FileMetadata']], Awaitable[bytes],
+    Awaitable['DeletedFile']]):
     "`Files`, awaited"
     _client = AsyncClient

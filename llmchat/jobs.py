@@ -28,7 +28,7 @@ from .keeping import Journal, version
 states = ('unsent', 'sent', 'succeeded', 'errored', 'canceled', 'expired')
 unsent, sent, succeeded, errored, canceled, expired = range(6)
 
-max_requests, max_bytes = 100_000, 256_000_000 # Of a batch; the API's limits, the second read as the smaller one
+max_requests, max_bytes = 100_000, 256_000_000 # Of a batch, as the API says; 256 MB read as the smaller number
 
 @dataclass
 class Part:
@@ -58,9 +58,12 @@ class Job:
 
     def _forget(self) -> None:
         "As if the file were empty"
-        self.word, self.head, self.about = urlsafe_b64encode(os.urandom(9)).decode(), {}, {} # about: what the line `ready` says
+        self.word = urlsafe_b64encode(os.urandom(9)).decode()
+        self.head: dict[str, Any] = {} # What the first line says
+        self.about: dict[str, Any] = {} # What the line `ready` says
         self.starts = array('q') # Where each request begins, and where the last one ends
-        self.state, self.at, self.size = bytearray(), array('q'), array('q') # Of each request; where its result is
+        self.state = bytearray() # Of each request
+        self.at, self.size = array('q'), array('q') # Where the result of each is
         self.parts: list[Part] = []
         self.halted = False # Is nothing more to be sent?
         self._numbers: dict[Any, int] | None = None
@@ -87,17 +90,18 @@ def _read(self: Job) -> None:
 
 @patch
 def _alien(self: Job) -> ValueError:
-    return ValueError(f'{self.path} is no file of a batch. Give the path of one, or of a file that is not there yet.')
+    return ValueError(f'{self.path} is no file of a batch. Give the path of one, or of no file yet.')
 
 # %% ../nbs/04a_jobs.ipynb #01a2204f
 _ended = {k.encode(): i for i, k in enumerate(states)}
-_result = rb'\{"custom_id":"%s-(\d+)","result":\{"type":"(succeeded|errored|canceled|expired)"'
+_result = rb'\{"custom_id":"%s-(\d+)","result":\{"type":"(%s)"'
 
 @patch
 def _note(self: Job, line: bytes, at: int) -> bool:
     "Take a line of the file into the index"
     if not self.head: return self._begin(line)
-    if line.startswith(b'{"custom_id"'): return self._note_result(line, at) if self.about else self._note_request(at)
+    if line.startswith(b'{"custom_id"'):
+        return self._note_result(line, at) if self.about else self._note_request(at)
     for k, v in (entry := json.loads(line)).items(): getattr(self, f'_on_{k}', noop)(v, entry)
     if 'ready' in entry: self.starts.append(at)
     return True
@@ -108,9 +112,9 @@ def _begin(self: Job, line: bytes) -> bool:
     except ValueError: head = None
     if not isinstance(head, dict) or head.get('journal') != 'job': raise self._alien()
     if head['llmchat'] > version:
-        raise ValueError(f'{self.path} has format {head["llmchat"]}, and this llmchat reads up to {version}. Update it.')
+        raise ValueError(f'{self.path} has format {head["llmchat"]}; this llmchat reads up to {version}. Update it.')
     self.head, self.word = head, head['word']
-    self._is_result = re.compile(_result % re.escape(self.word.encode())).match
+    self._is_result = re.compile(_result % (re.escape(self.word.encode()), b'|'.join([*_ended][2:]))).match
     return True
 
 # %% ../nbs/04a_jobs.ipynb #5f49a3bb
@@ -164,13 +168,15 @@ def _on_cancel(self: Job, on: bool, entry: Any) -> None:
     self.halted = True
     self.state = self.state.replace(bytes([unsent]), bytes([canceled]))
 
-# %% ../nbs/04a_jobs.ipynb #4abe3589
+# %% ../nbs/04a_jobs.ipynb #85f17505
+_dumps = json.JSONEncoder(ensure_ascii=False, separators=(',', ':')).encode
+
 @patch
 def say(self: Job,
     **entry: Any # What happened
 ) -> None:
     "Note something; it is on disk when this returns"
-    line = json.dumps(entry, ensure_ascii=False, separators=(',', ':')).encode() + b'\n'
+    line = _dumps(entry).encode() + b'\n'
     at = self._log.size
     self._log.write(line)
     self._note(line, at)
@@ -188,19 +194,21 @@ def locked(self: Job) -> Iterator[None]:
         yield
     finally: os.close(fd)
 
-# %% ../nbs/04a_jobs.ipynb #7b39fa60
-Requests = Iterable[tuple[Any, bytes, int]] # Id, JSON of the parameters, and most output tokens, of each request
+# %% ../nbs/04a_jobs.ipynb #78a4b79a
+# Of each request the id, JSON of the parameters, what makes it the same as another, and most output tokens
+Requests = Iterable[tuple[Any, bytes, bytes, int]]
 
 @patch
 def _lines(self: Job, requests: Requests, seen: dict[Any, None], about: dict[str, Any]) -> Iterator[bytes]:
     "Requests as they are sent; ids go to `seen`, sums to `about`"
     digest, word = sha256(), self.word.encode()
-    for n, (id, params, most) in enumerate(requests):
+    for n, (id, params, alike, most) in enumerate(requests):
         if id in seen: raise ValueError(f'The id {id!r} is there twice. Each prompt needs its own.')
         seen[id] = None
         line = b'{"custom_id":"%s-%d","params":%s}\n' % (word, n, params)
-        if len(line) > max_bytes - 14: raise ValueError(f'Prompt {id!r} has {len(line):,} bytes; a batch takes {max_bytes:,}')
-        digest.update(b'%r%s' % (id, params))
+        if len(line) > max_bytes - 14:
+            raise ValueError(f'Prompt {id!r} has {len(line):,} bytes; a batch takes {max_bytes:,}')
+        digest.update(b'%r%s' % (id, alike))
         about['out'] += most
         yield line
     about['sha'] = digest.hexdigest()
@@ -242,6 +250,7 @@ def write(self: Job, requests: Requests, **head: Any) -> None:
     "Write all requests, or none"
     for _ in self.writing(requests, **head): pass
 
+# %% ../nbs/04a_jobs.ipynb #29bbcdbb
 @patch
 def _add(self: Job, piece: bytes) -> None:
     "Append lines"
@@ -271,9 +280,11 @@ def next_part(self: Job) -> list[list[int]]:
         b = bisect_right(self.starts, self.starts[a] + size, a, end + 1) - 1
         if b > a: ranges.append([a, b])
         if b < end: break
-        count, size, a = count - (b - a), size - (self.starts[b] - self.starts[a]), self.state.find(unsent, b)
+        count, size = count - (b - a), size - (self.starts[b] - self.starts[a])
+        a = self.state.find(unsent, b)
     return ranges
 
+# %% ../nbs/04a_jobs.ipynb #8c7374b0
 @patch
 def body_size(self: Job, part: Part) -> int:
     "Bytes of a part, as sent"
@@ -316,7 +327,7 @@ def _usual(self: Job, line: bytes) -> tuple[int, bytes] | None:
     try:
         o = json.loads(line)
         res = dict(type=o['result']['type']) | o['result']
-        line = json.dumps(dict(custom_id=o['custom_id'], result=res), ensure_ascii=False, separators=(',', ':')).encode()
+        line = _dumps(dict(custom_id=o['custom_id'], result=res)).encode()
     except (ValueError, TypeError, LookupError): return None
     return (int(m[1]), line) if (m := self._is_result(line)) else None
 
@@ -363,7 +374,8 @@ def read(self: Job, ns: Iterable[int], results: bool = True) -> Iterator[dict[st
     fd = os.open(self.path, os.O_RDONLY)
     try:
         for n in ns:
-            at, size = (self.at[n], self.size[n]) if results else (self.starts[n], self.starts[n+1] - self.starts[n])
+            a, b = self.starts[n:n+2]
+            at, size = (self.at[n], self.size[n]) if results else (a, b - a)
             if size: yield json.loads(os.pread(fd, size, at).decode())['result' if results else 'params']
             else: yield dict(type=states[self.state[n]])
     finally: os.close(fd)

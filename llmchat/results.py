@@ -25,8 +25,9 @@ from .structured import Answer, ReplyError
 # %% ../nbs/04b_results.ipynb #4fb4362f
 def pairs(prompts: Any) -> Iterator[tuple[Any, Any]]:
     "Ids and prompts"
-    if isinstance(prompts, (str, bytes, Path, BaseChat)) or not hasattr(prompts, '__iter__') and not hasattr(prompts, 'items'):
-        raise TypeError(f'The prompts are a {type(prompts).__name__}: {prompts!r:.80}. Give a list of them, or a dict by id.')
+    many = hasattr(prompts, '__iter__') or hasattr(prompts, 'items')
+    if not many or isinstance(prompts, (str, bytes, Path, BaseChat)):
+        raise TypeError(f'The prompts are a {type(prompts).__name__}: {prompts!r:.80}. Give a list, or a dict by id.')
     for id, pr in prompts.items() if hasattr(prompts, 'items') else enumerate(prompts):
         id = id.item() if hasattr(id, 'item') else id
         if isinstance(id, bool) or not isinstance(id, (str, int)):
@@ -36,7 +37,8 @@ def pairs(prompts: Any) -> Iterator[tuple[Any, Any]]:
 def dialog(pr: Any) -> list[Any]:
     "The messages of a prompt, for `mk_msgs`"
     if isinstance(pr, BaseChat):
-        if not pr.h or pr.h[-1]['role'] != 'user': raise ValueError('the chat does not wait for an answer: add a prompt to `chat.h`')
+        if not pr.h or pr.h[-1]['role'] != 'user':
+            raise ValueError('the chat does not wait for an answer: add a prompt to `chat.h`')
         return pr.h
     whole = isinstance(pr, list) and pr and all(isinstance(m, dict) and 'role' in m for m in pr)
     return pr if whole else [pr]
@@ -68,15 +70,17 @@ class read_prompts:
 class NoResult(LookupError):
     "There is no result of a prompt: not yet, or it was cancelled or expired"
 
+_status = dict(invalid_request_error=400, authentication_error=401, billing_error=402, permission_error=403,
+    not_found_error=404, request_too_large=413, rate_limit_error=429, overloaded_error=529)
+
 def _error(err: dict[str, Any]) -> Exception:
     "The SDK's error for an `errored` result"
     e = err.get('error') or err
-    status = dict(invalid_request_error=400, authentication_error=401, billing_error=402, permission_error=403,
-        not_found_error=404, request_too_large=413, rate_limit_error=429, overloaded_error=529).get(e.get('type'), 500)
-    res = httpx2.Response(status, request=httpx2.Request('POST', 'https://api.anthropic.com/v1/messages/batches'))
+    res = httpx2.Response(_status.get(e.get('type'), 500), request=httpx2.Request('POST', '/v1/messages'))
     cls = getattr(anthropic, _by_type.get(e.get('type'), 'APIStatusError'))
     return cls(f"{e.get('type')}: {e.get('message')}", response=res, body=err)
 
+# %% ../nbs/04b_results.ipynb #f8b56256
 class Result:
     "What became of one prompt"
     def __init__(self, id: Any, data: dict[str, Any], answer: Answer | None = None, prefill: str = '') -> None:

@@ -81,8 +81,9 @@ class Sending:
     def __init__(self, job: Job, body: Any, sleep: Callable[[float], Any], settle: float = 60,
         show: bool | None = None) -> None:
         self.job, self.body = job, body # body: `Body` or `AsyncBody`
-        self.sleep, self.settle, self.show = sleep, settle, show # settle: seconds until what is not there never arrived
-        self.missed = 0 # How many answers in a row have failed to come
+        self.sleep, self.show = sleep, show
+        self.settle = settle # Seconds after which what is not there has never arrived
+        self.missed, self.refusals = 0, 0 # How many answers in a row have failed to come, or were a rate limit
         self.age: dict[int, float] = {} # Of parts in doubt: seconds since they were first looked for
         self.maybe: dict[int, list[str]] = {} # Of parts in doubt: batches that they may have become
 
@@ -103,6 +104,7 @@ def _send(self: Sending, bar: Any) -> Flow:
     except Exception as e: yield from self._failed(part, e)
     else:
         self.job.say(part=part.n, batch=b.id)
+        self.refusals = 0
         bar.update(part.count)
 
 @patch
@@ -110,12 +112,12 @@ def _failed(self: Sending, part: Part, e: Exception) -> Flow:
     "What to do after a part could not be sent: try again, look, or give up"
     if surely_not(e):
         self.job.say(part=part.n, refused=type(e).__name__)
-        self.missed += 1
-        wait = _retry_after(e) or min(2**self.missed, 60)
-        if not isinstance(e, anthropic.RateLimitError) or wait > 60 or self.missed > 8: raise e
+        self.refusals += 1
+        wait = _retry_after(e) or min(2**self.refusals, 60)
+        if not isinstance(e, anthropic.RateLimitError) or wait > 60 or self.refusals > 8: raise e
         yield from self.pause(wait)
-    elif isinstance(e, anthropic.APIError): log.warning('Part %s of %s is in doubt: %s', part.n, self.job.path, type(e).__name__)
-    else: raise e
+    elif not isinstance(e, anthropic.APIError): raise e
+    else: log.warning('Part %s of %s is in doubt: %s', part.n, self.job.path, type(e).__name__)
 
 def _retry_after(e: Any) -> float | None:
     "Seconds that the API asks to wait"
@@ -139,13 +141,14 @@ def _look(self: Sending, part: Part) -> Flow:
 @patch
 def sent(self: Sending) -> Flow:
     "All that can be sent is sent, and of no part is it unknown if the API has something like it"
-    self.missed = 0
-    with progress(len(self.job), len(self.job) - self.job.counts['unsent'], 'sent', self.show) as bar:
+    show = self.show if self.job.next_part() else False
+    with progress(len(self.job), len(self.job) - self.job.counts['unsent'], 'sent', show) as bar:
         while True:
             while self.job.next_part(): yield from self._send(bar)
             for p in self._doubts: self.maybe[p.n] = yield from self._look(p)
             for p in self._doubts:
-                if self.age.setdefault(p.n, 0) >= self.settle: self.job.say(part=p.n, refused='It never arrived')
+                old = self.age.setdefault(p.n, 0) >= self.settle
+                if old: self.job.say(part=p.n, refused='It never arrived')
             if self._doubts: yield from self._rest(min(5, self.settle / 4))
             elif not self.job.next_part(): return
 
@@ -260,6 +263,10 @@ def canceled(self: Sending) -> Flow:
     "Nothing more is sent, and what was sent is cancelled"
     self.job.say(cancel=True)
     for part in self.job.open_parts:
-        if part.in_doubt: log.warning('Part %s of %s is in doubt, and was not cancelled', part.n, self.job.path); continue
-        try: yield ask('call', 'messages.batches.cancel', dict(message_batch_id=part.batch))
-        except anthropic.BadRequestError: log.info('Batch %s has ended already', part.batch)
+        if part.in_doubt: log.warning('Part %s is in doubt, and was not cancelled', part.n)
+        else: yield from self._cancel(part)
+
+@patch
+def _cancel(self: Sending, part: Part) -> Flow:
+    try: yield ask('call', 'messages.batches.cancel', dict(message_batch_id=part.batch))
+    except anthropic.BadRequestError: log.info('Batch %s has ended already', part.batch)

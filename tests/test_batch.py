@@ -152,6 +152,18 @@ def test_a_model_without_batches(ask_again):
     sb = Api(models=[mk_model(MODEL, no='batch')])
     with pytest.raises(ValueError, match='takes no batches'): job(sb, ['a']).run()
 
+def test_a_client_without_batches():
+    cli = anthropic.AnthropicVertex(region='x', project_id='p', access_token='t')
+    with pytest.raises(anthropic.AnthropicError, match='Batch API is not supported'): Batch(MODEL, ['a'], cli=cli).run()
+
+def test_gone_on_with_when_less_is_known_of_the_model(ask_again, tmp_path):
+    sb = Api(lambda body: tool_use('answer', value=1), models=[mk_model(MODEL, no='structured_outputs')])
+    job(sb, ['a', 'b'], tmp_path/'j', T=int, think='low', maxtok=4000).run()
+    infos.clear()
+    sb.before = lambda req: Fail(404) if 'models' in req.path else None
+    assert job(sb, ['a', 'b'], tmp_path/'j', T=int, think='low', maxtok=4000).run().answers() == [1, 1]
+    with pytest.raises(ValueError, match='other prompts'): job(sb, ['a', 'b'], tmp_path/'j', T=str, think='low', maxtok=4000).run()
+
 def test_other_files_are_left_alone(tmp_path):
     (tmp_path/'diary').write_text('Dear diary')
     with pytest.raises(ValueError, match='no file of a batch'): job(Api(), ['a'], tmp_path/'diary')
@@ -336,6 +348,13 @@ def test_no_news_for_a_while():
     sb.before = lambda req: Fail(404) if req.path.endswith('msgbatch_0002') else None
     with pytest.raises(anthropic.NotFoundError): job(sb, PROMPTS).run()
 
+def test_no_news_for_ever():
+    sb = Api()
+    sb.before = lambda req: httpx2.ConnectError('down') if req.path.endswith('msgbatch_0001') else None
+    with pytest.raises(anthropic.APIConnectionError): (b := job(sb, PROMPTS)).run()
+    sb.before = lambda req: None
+    assert b.run().answers() == PROMPTS and len(sb.posts) == 1
+
 def odd(body):
     text = echo(body)
     return Fail(400, 'messages: too odd') if text == 'prompt 3' else text
@@ -356,7 +375,7 @@ def test_failed_ones_are_apart_and_sent_again(small, tmp_path):
 
 def test_cancelled_and_expired(small, tmp_path):
     sb = Api()
-    b = job(sb, PROMPTS, tmp_path/'j').submit()
+    b = job(sb, PROMPTS, tmp_path/'j', sleep=lambda secs: sb.sleep(secs * 30)).submit()
     assert b.counts['sent'] == 8
     sb.sleep(30)
     b.cancel().run()
@@ -466,7 +485,7 @@ def test_it_shows():
 def test_progress_bars(capsys):
     job(Api(), PROMPTS, progress=True).run()
     err = capsys.readouterr().err
-    assert 'sent: 100%' in err and 'answered: 100%' in err and '8/8' in err
+    assert 'sent: 100%' in err and 'answered: 100%' in err and err.count('sent:   0%') == 1
 
 # ---- killed
 
