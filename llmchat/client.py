@@ -48,11 +48,11 @@ class _Calls(BaseClient[ReplyT, StreamT, CountT, ListT]):
         cb: Callable[..., Any] | None = None, # Called with the reply
         events: bool = False, # Let a stream give the SDK's typed events instead of text?
         thinking: bool = False, # Let a stream give the thinking too, as `Thinking`?
-        **kw: Any # For the SDK's `messages.create`
+        **kw: Any # `cache`, where it differs from the client's; the rest is for the SDK's `messages.create`
     ) -> Any: # The SDK's `Message`, or a stream whose `value` it is at its end
         "Ask the model; `ValueError` or `TypeError` before anything is sent, errors of the SDK's `APIError` after"
-        settings = dict(sp=sp, temp=temp, maxtok=maxtok, maxthinktok=maxthinktok, think=think, prefill=prefill,
-            stop=stop, tools=tools, tool_choice=tool_choice, cache=self.cache, **kw)
+        settings = dict(cache=self.cache) | dict(sp=sp, temp=temp, maxtok=maxtok, maxthinktok=maxthinktok,
+            think=think, prefill=prefill, stop=stop, tools=tools, tool_choice=tool_choice, **kw)
         return self._go(self._call(msgs, settings, stream, cb=cb, events=events, thinking=thinking),
             self._stream if stream else None)
 

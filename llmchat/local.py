@@ -181,9 +181,9 @@ def _info(path: Path) -> dict[str, Any]:
     levels = 'low', 'medium', 'high', 'xhigh', 'max'
     kinds = 'adaptive', 'between_tools', 'disabled', 'enabled'
     can = {k: no for k in names} | dict(effort=no | {k: no for k in levels}, context_management=no, server_tools=no,
-        thinking=no | dict(types={k: no for k in kinds}))
+        thinking=no | dict(types={k: dict(supported=k == 'disabled') for k in kinds}))
     return dict(id=alias(path), type='model', display_name=alias(path), created_at='1970-01-01T00:00:00Z',
-        lifecycle='active', capabilities=can)
+        lifecycle='active', max_input_tokens=_settings()[0], capabilities=can)
 
 def _told(body: dict[str, Any]) -> dict[str, Any]:
     "A request in which `tool_choice` is said in words"

@@ -33,6 +33,7 @@ class Settings(TypedDict, total=False):
     cb: Any
     events: bool
     thinking: bool
+    cache: bool
     cache_control: Any
     container: Any
     diagnostics: Any
