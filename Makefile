@@ -23,6 +23,7 @@ check-site: docs ## Look at every page in a real browser; wants Chromium, npm an
 
 record:  ## Ask every question of the notebooks again and store the replies (CONTRIBUTING.md says whom)
 	python nbs/recording.py
+	python tools/readme.py
 
 clean:   ## Remove what is built
 	rm -rf _docs _proc build dist *.egg-info nbs/nbdev.yml nbs/sidebar.yml .mypy_cache .pytest_cache

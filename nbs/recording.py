@@ -1,7 +1,8 @@
 """Recorded replies for the notebooks: `recorded()` replays them, `python recording.py` records all of them again.
 
-Replies of a real model are kept in `recorded/cachy.jsonl`, by request. A request that is not there fails in tests, with
-a word about recording; in Jupyter it is asked live, of Claude where there is a key, else of the embedded model."""
+Replies of a real model are kept in `recorded/cachy.jsonl`, by request; `recorded/about.json` tells who gave them, and
+where. A request that is not there fails in tests, with a word about recording; in Jupyter it is asked live, of Claude
+where there is a key, else of the embedded model."""
 import json, os, re, shutil, subprocess, sys, tempfile
 from pathlib import Path
 
@@ -13,9 +14,11 @@ from llmchat.replies import register_display
 from llmchat.sdk import anthropic, default_model, mk_cli
 
 here = Path(__file__).parent
-kept, about = here/'recorded', here/'recorded'/'about.json'
+kept = here/'recorded'
+own = {k: os.environ.get(f'ANTHROPIC_{k.upper()}') for k in ('api_key', 'auth_token', 'base_url')} # What the reader has
+key = own['api_key'] or own['auth_token']
 placeholder = 'recorded' # Stands for a key where only recordings are read
-key = os.environ.get('ANTHROPIC_API_KEY')
+asking = '/v1/messages', '/v1/messages/count_tokens'
 
 # llama.cpp gives random ids; they are told apart by their place in the reply, and count for nothing in a request.
 cachy.core.resp_norm_pats.append((re.compile(r'(?<="id":")(chatcmpl-|msg_)?\w{24,}'), lambda m: f"{m[1] or 'toolu_'}{m.start():05}"))
@@ -25,68 +28,114 @@ cachy.core.norm_pats.append((re.compile(r'"(id|tool_use_id)": "[\w-]{6,}"'), r'"
 class NotRecorded(anthropic.AnthropicError):
     "A request without a recorded reply"
 
+# ---- What is worth keeping
 
-def said(what): print(f'Not recorded: {what}', file=sys.stderr)
+def lasting(status, recordable=cachy.core._recordable):
+    "Will a reply with this status be the same next time? One to a wrong key will not"
+    return status not in (401, 403) and recordable(status)
 
-def home(told): return address if told['model'] == 'local' else 'https://api.anthropic.com'
+def write_whole(key, content, *args, write=cachy.core._write_cache, **kw):
+    "Keep a reply, unless it is a stream that an error has ended"
+    if not content.startswith('event: error') and '\nevent: error' not in content: write(key, content, *args, **kw)
 
-def asks_recorded(request, told):
+cachy.core._recordable, cachy.core._write_cache = lasting, write_whole
+
+# ---- Where a request goes
+
+def about(folder=None):
+    "Who gave the recorded replies (`answers`), as which `model`, at which `address`"
+    return json.loads(((folder or kept)/'about.json').read_text())
+
+def recording():
+    "The folder to record into; None: nothing is recorded"
+    return Path(f) if (f := os.environ.get('LLMCHAT_RECORD')) else None
+
+def asks_recorded(client, request):
     "Is this a request to the model that was recorded? Others, such as those of a Sandbox, go their own way"
-    if request.url.host != httpx2.URL(home(told)).host: return False
-    if request.method == 'GET': return request.url.path.endswith('/' + told['model'])
-    return json.loads(request.content)['model'] == told['model']
+    told = about(recording())
+    if isinstance(client._transport, httpx2.MockTransport): return False
+    if request.url.netloc != httpx2.URL(told['address']).netloc: return False
+    if request.method == 'GET': return request.url.path == f"/v1/models/{told['model']}"
+    return request.url.path in asking and json.loads(request.content)['model'] == told['model']
+
+alive = [] # Clients close their connections when they go
 
 def live(request):
-    "Where a request without a recording goes: a client of the SDK (None: the one that has it), and the request for it"
-    if os.environ.get('LLMCHAT_RECORD') or not asks_recorded(request, json.loads(about.read_text())): return None, request
+    "Where a request without a recorded reply goes: an HTTP client, and the request for it"
     body = request.content.decode()
     if os.environ.get('IN_TEST') or os.environ.get('CI'):
-        raise NotRecorded(f'There is no recorded reply to this request; `make record` records all again. {body[:500]}')
+        raise NotRecorded('There is no recorded reply to this request; `make record` records all again, and '
+            f'CONTRIBUTING.md tells whom it asks. {request.method} {request.url.path} {body[:500]}')
     model = default_model() if key else 'local'
-    cli = mk_cli(model, request.headers.get('x-stainless-async', 'false') != 'false')
-    said(f'asked {model}' if key else f'asked the embedded model {alias(find_model_file())}')
+    alive.append(cli := mk_cli(model, request.headers.get('x-stainless-async', 'false') != 'false', **own))
+    print(f"Not recorded: asked {model if key else f'the embedded model {alias(find_model_file())}'}", file=sys.stderr)
     headers = {k: v for k, v in request.headers.items() if k not in ('host', 'content-length', 'authorization')}
-    url = cli.base_url.copy_with(raw_path=request.url.raw_path)
-    return cli, httpx2.Request(request.method, url, headers=headers | cli.auth_headers,
+    path = request.url.raw_path if body else f'/v1/models/{model}'.encode()
+    url = cli.base_url.copy_with(raw_path=cli.base_url.raw_path.rstrip(b'/') + path)
+    return cli._client, httpx2.Request(request.method, url, headers=headers | cli.auth_headers,
         content=json.dumps(json.loads(body) | dict(model=model)) if body else None, extensions=request.extensions)
 
-def patch_sends():
-    "Under cachy: what it does not know goes where `live` says"
-    send, asend = httpx2.Client.send, httpx2.AsyncClient.send
-    def sync_send(self, request, **kw):
-        cli, request = live(request)
-        return send(cli._client if cli else self, request, **kw)
-    async def async_send(self, request, **kw):
-        cli, request = live(request)
-        return await asend(cli._client if cli else self, request, **kw)
-    httpx2.Client.send, httpx2.AsyncClient.send = sync_send, async_send
+send, asend = httpx2.Client.send, httpx2.AsyncClient.send
+
+def missed(self, request, **kw):
+    client, request = (self, request) if recording() else live(request)
+    return send(client, request, **kw)
+
+async def amissed(self, request, **kw):
+    client, request = (self, request) if recording() else live(request)
+    return await asend(client, request, **kw)
+
+def replay(folder):
+    "From here on replies come from `folder`; pycachy sends what is not there to `missed` and `amissed`"
+    httpx2.Client.send, httpx2.AsyncClient.send = missed, amissed
+    cachy.core.enable_cachy(folder, doms=(about(recording())['address'],), hdrs=['content-type'])
+    known, aknown = httpx2.Client.send, httpx2.AsyncClient.send
+    def first(self, request, **kw): return (known if asks_recorded(self, request) else send)(self, request, **kw)
+    def afirst(self, request, **kw): return (aknown if asks_recorded(self, request) else asend)(self, request, **kw)
+    httpx2.Client.send, httpx2.AsyncClient.send = first, afirst
 
 def recorded():
     "Replay recorded replies from here on; the model that they were recorded with, to be used in lessons"
     register_display() # Several notebooks may be run in one process, each with a shell of its own
-    told = json.loads(about.read_text())
-    folder = kept
-    if not (os.environ.get('IN_TEST') or os.environ.get('CI')):
+    told = about(recording())
+    folder = recording() or kept
+    if not (recording() or os.environ.get('IN_TEST') or os.environ.get('CI')): # What a reader tries changes no file
         folder = Path(tempfile.mkdtemp())
         shutil.copy(kept/'cachy.jsonl', folder)
-    if not hasattr(httpx2.Client, '_orig_send'): patch_sends()
-    cachy.core.enable_cachy(folder, doms=(home(told),), hdrs=['content-type'])
-    if told['model'] != 'local': os.environ.setdefault('ANTHROPIC_API_KEY', placeholder)
+    replay(folder)
+    if told['model'] != 'local':
+        os.environ['ANTHROPIC_BASE_URL'] = told['address']
+        os.environ.setdefault('ANTHROPIC_API_KEY', placeholder)
     display(Markdown(f"*The replies on this page were given by **{told['answers']}** and recorded.*"))
     return told['model']
 
-def record():
-    "Record all notebooks again, live and one after the other, then replay them to store what comes out"
-    model = default_model() if key else 'local'
-    answers = model if key else alias(find_model_file())
-    kept.mkdir(exist_ok=True)
-    (kept/'cachy.jsonl').write_text('')
-    about.write_text(json.dumps(dict(model=model, answers=answers)) + '\n')
-    nbs = sorted(nb for nb in here.glob('*.ipynb') if 'recorded()' in nb.read_text())
-    for env in dict(LLMCHAT_RECORD='1'), {}:
-        for nb in nbs:
-            print(nb.name, 'recording' if env else 'replaying', flush=True)
-            subprocess.run(['nbdev-test', '--save', str(nb)], check=True, env=os.environ | env, cwd=here.parent)
+# ---- Record
+
+def whom():
+    "Who is to answer"
+    if key: return dict(model=(m := default_model()), answers=m, address=str(mk_cli(m).base_url).rstrip('/'))
+    if not os.environ.get('LLMCHAT_LOCAL_MODEL'):
+        sys.exit('Nobody to ask: set ANTHROPIC_API_KEY, or LLMCHAT_LOCAL_MODEL to the GGUF file that CONTRIBUTING.md names.')
+    return dict(model='local', answers=alias(find_model_file()), address=address)
+
+def run(nb, *args, **env):
+    print(nb.name, 'recording' if env else 'replaying', flush=True)
+    res = subprocess.run(['nbdev-test', *args, str(nb)], env=os.environ | env, cwd=here.parent)
+    if res.returncode: sys.exit(f'{nb.name} failed; ' + ('the recordings are as they were' if env else 'see above'))
+
+def record(*only):
+    "Record all notebooks again, or what is new in some of them, live and one after the other; then replay them to store what comes out"
+    told, nbs = whom(), [here/Path(name).name for name in only]
+    if nbs and about() != told: sys.exit(f"The replies were given by {about()['answers']}: record all, or ask the same.")
+    nbs = nbs or sorted(nb for nb in here.glob('*.ipynb') if 'recorded()' in nb.read_text())
+    with tempfile.TemporaryDirectory() as tmp:
+        new = Path(tmp)
+        (new/'about.json').write_text(json.dumps(told) + '\n')
+        shutil.copy(kept/'cachy.jsonl', new) if only else (new/'cachy.jsonl').touch()
+        for nb in nbs: run(nb, '--cell-timeout', '0', LLMCHAT_RECORD=tmp) # a large model may take its time
+        kept.mkdir(exist_ok=True)
+        for f in new.iterdir(): shutil.copy(f, kept)
+    for nb in nbs: run(nb, '--save')
     subprocess.run(['nbdev-clean'], check=True, cwd=here.parent)
 
-if __name__ == '__main__': record()
+if __name__ == '__main__': record(*sys.argv[1:])
