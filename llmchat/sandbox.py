@@ -56,7 +56,7 @@ class _Script:
         limits: Json | None = None, # What a minute takes: requests, input_tokens, output_tokens
         delta: int | None = None, # Characters in a delta; None: about a word
         chunk: int | None = None, # Bytes that arrive at once; None: one event
-        validate: bool = False, # Refuse what the API would refuse?
+        validate: bool = True, # Refuse what the API would refuse?
     ) -> None:
         self.replies,self.faults = replies,faults
         self.requests: list[Request] = []
@@ -122,7 +122,7 @@ class _Gate(_Calls):
     def check(self, body: Json, headers: Any = None, size: int = 0, counting: bool = False) -> Fail | None:
         "What is wrong with a request for a message, or to count its tokens; None: nothing"
         if self.validate:
-            info = self.models.get(str(body.get('model')))
+            info = self.models.get(str(body.get('model')), {} if self._models is None else None)
             if no := refused(body, info, headers or _as_sdk, size, counting): return Fail(no.status, no.message, no.type)
         if self.known_model(body).get('lifecycle') == 'retired': return Fail(404, f"model: {body['model']}")
         return missing_file(self, body)

@@ -1,21 +1,18 @@
 "What several tests need: pictures, recordings, what the API takes, and one way to run everything sync and async"
 import asyncio, io, json, os, traceback
-from functools import cache
 from pathlib import Path
 
 import anthropic, pytest
-from anthropic.types.message_create_params import MessageCreateParamsNonStreaming, MessageCreateParamsStreaming
 from hypothesis import settings
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match
 from PIL import Image
-from pydantic import TypeAdapter
-from pydantic.json_schema import GenerateJsonSchema
 
 from llmchat import AsyncChat, AsyncClient, Chat, Client
-from llmchat.sandbox import mk_reply, tool_use
+from llmchat.rules import Asked
+from llmchat.sandbox import mk_model, mk_reply, tool_use
+from llmchat.validation import misshapen
 
 MODEL = 'claude-sonnet-5-5'
+PREFILLS = [mk_model(MODEL, prefill=True)] # The models of a sandbox where this one takes prefill
 USAGE = dict(input_tokens=11, output_tokens=7, cache_creation_input_tokens=5, cache_read_input_tokens=3)
 
 # Hypothesis: the same examples every time in CI; elsewhere new ones, and how to get a failing one again is printed.
@@ -42,21 +39,9 @@ needs_recordings = pytest.mark.skipif(not recorded, reason=f'no {RECORDINGS.name
 
 # ---- what the API takes, by the SDK's own types
 
-class _Schemas(GenerateJsonSchema):
-    def handle_invalid_for_json_schema(self, schema, error_info): return {'not': {}} # an open file has no JSON
-
-@cache
-def _checker(T):
-    schema = TypeAdapter(T).json_schema(schema_generator=_Schemas)
-    open_ = {k for k, d in schema['$defs'].items() if d.get('additionalProperties') is True}
-    for k in open_ - {'InputSchemaTyped'}: schema['$defs'][k] = {'not': {}} # objects of the SDK, which are no JSON
-    for d in [schema, *schema['$defs'].values()]: d.setdefault('additionalProperties', False)
-    return Draft202012Validator(schema)
-
 def check_request(body):
     "Fail if `body` holds anything that the SDK's types for `messages.create` do not name"
-    checker = _checker(MessageCreateParamsStreaming if body.get('stream') else MessageCreateParamsNonStreaming)
-    if err := best_match(checker.iter_errors(body)): raise AssertionError(f'{err.json_path}: {err.message:.300}')
+    if wrong := misshapen(Asked(body, None)): raise AssertionError(wrong)
 
 # ---- what a history must be, checked without the library
 

@@ -9,7 +9,7 @@ import anthropic, httpx2
 from anthropic.lib.tools import ToolError
 from pydantic import BaseModel
 
-from common import MODEL, PNG, Sync
+from common import MODEL, PNG, PREFILLS, Sync
 from llmchat import AsyncChat, Chat, ReplyError, Sandbox, Stream, mk_tool
 from llmchat.sandbox import Cut, Fail, mk_model, tool_use
 
@@ -193,7 +193,7 @@ SUM = tool_use('sums', a=1, b=2)
 TWO = ['Adding.', SUM, tool_use('asums', a=3, b=4)]
 EVERY = [tool_use(f.name if hasattr(f, 'name') else f.__name__) for f in some()[2:]] + [tool_use('Order', item='lamp')]
 SEARCH = dict(type='server_tool_use', name='web_search', input=dict(query='x'))
-FOUND = dict(type='web_search_tool_result', tool_use_id='srvtoolu_0001_0', content=[])
+FOUND = dict(type='web_search_tool_result', tool_use_id='srvtoolu_0001_1', content=[])
 PAUSED = dict(content=['Searching.', SEARCH], stop_reason='pause_turn')
 THOUGHT = [dict(type='thinking', thinking='Hm. A sum.', signature='c2ln'), 'Let me see.', SUM]
 def cut(stop_reason, *content): return dict(content=[*content] or ['Half a'], stop_reason=stop_reason)
@@ -238,7 +238,7 @@ TALKS = {
         on_client(lambda c: c.count('Hi', tools=[sums]))]),
     'thinking': Talk([THOUGHT[:2], THOUGHT[:2], THOUGHT], [lambda c: c('Hi', think='low'), lambda c: Read(c('Hi', stream=True, maxthinktok=1024)), hi], tools=some),
     'prefill': Talk(['and on', 'and on', Fail(400, 'This model does not support assistant message prefill.')],
-        [lambda c: c('Hi', prefill='On '), lambda c: Read(c('Hi', prefill='On ', stream=True)), lambda c: c('Hi', prefill='On ')]),
+        [lambda c: c('Hi', prefill='On '), lambda c: Read(c('Hi', prefill='On ', stream=True)), lambda c: c('Hi', prefill='On ')], models=PREFILLS),
     'cb': Talk(['x', 'y', 'z'], [lambda c: c('Hi', cb=broken_cb), lambda c: Read(c('Hi', cb=broken_cb, stream=True)), hi]),
     'undo and retry': Talk(['x', TWO, 'y', 'z', Fail(500)], [hi, hi, go_on, lambda c: c.undo(), lambda c: c.retry(), lambda c: Read(c.retry(stream=True), 9), lambda c: c.retry()], tools=some),
 

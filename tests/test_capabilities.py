@@ -85,11 +85,11 @@ def test_what_a_model_can_do_is_sent_after_one_question(way, msgs, kw, lacks, sa
 
 @both
 def test_a_plain_text_asks_nothing(way):
-    sb = Api(lambda body: 'Hi')
+    sb = Api(lambda body: 'Hi', prefill=True)
     c, chat = way.Client(M, way.sdk(sb)), way.Chat(M, way.sdk(sb), sp='Be brief.', cache=True)
     def now() -> str: "The time"
     way.call(c, ['Hi', 'Hello', [mk_doc('Dogs bark.', citations=False), 'Hi']], stop='x', temp=.5, prefill='Oh', tools=[now])
-    way.read(c, 'Hi'), way.call(chat, 'Hi'), way.call(chat, 'Hi'), way.call(c.count, IMAGE)
+    way.read(c, 'Hi'), way.call(chat, 'Hi'), way.call(chat, 'Hi'), way.call(c.count, [IMAGE])
     assert (sb.asked, len(sb.sent)) == (0, 4)
 
 def test_where_it_was_found():
@@ -150,7 +150,7 @@ HTML = Said(200, html='<h1>Welcome</h1>')
 def test_a_call_does_not_fail_because_nobody_knows_its_model(way, says, again):
     sb = Api(lambda body: 'Hi', says=says)
     c = way.Client(M, way.sdk(sb))
-    for _ in range(3): way.call(c, IMAGE, think='low')
+    for _ in range(3): way.call(c, [IMAGE], think='low')
     assert (len(sb.sent), sb.asked) == (3, 3 if again else 1)
 
 @both
@@ -161,7 +161,7 @@ def test_models_are_looked_up_with_the_clients_of_clouds_only_if_these_can(way):
     handle = sb._ahandle if way is Async else sb._handle
     def mapped(request): return handle(httpx2.Request(request.method, 'https://x/v1/messages', content=request.content, headers=request.headers))
     cli = kind(api_key='k', resource='r', http_client=http(transport=httpx2.MockTransport(mapped)))
-    way.call(way.Client(M, cli), IMAGE, think='low')
+    way.call(way.Client(M, cli), [IMAGE], think='low')
     assert [r.path for r in sb.requests] == ['/v1/messages']
 
 # ---- asked once
@@ -171,7 +171,7 @@ def test_threads_that_want_to_know_at_once_ask_once():
     cli = sb.client()
     def work():
         start.wait()
-        seen.append(Client(M, cli)(IMAGE, think='low'))
+        seen.append(Client(M, cli)([IMAGE], think='low'))
     threads = [threading.Thread(target=work) for _ in range(20)]
     for t in threads: t.start()
     for t in threads: t.join()
@@ -180,16 +180,16 @@ def test_threads_that_want_to_know_at_once_ask_once():
 def test_tasks_that_want_to_know_at_once_ask_once():
     sb = Api(lambda body: 'Hi')
     async def go():
-        async with AsyncClient(M, sb.aclient()) as c: return await asyncio.gather(*[c(IMAGE) for _ in range(200)])
+        async with AsyncClient(M, sb.aclient()) as c: return await asyncio.gather(*[c([IMAGE]) for _ in range(200)])
     assert len(asyncio.run(go())) == 200 and sb.asked == 1
 
 def test_who_is_cancelled_while_asking_leaves_it_to_the_next():
     sb = Api(lambda body: 'Hi')
     async def go():
         c = AsyncClient(M, sb.aclient())
-        first = asyncio.ensure_future(c(IMAGE))
+        first = asyncio.ensure_future(c([IMAGE]))
         await asyncio.sleep(0)
-        rest = [asyncio.ensure_future(c(IMAGE)) for _ in range(5)]
+        rest = [asyncio.ensure_future(c([IMAGE])) for _ in range(5)]
         await asyncio.sleep(0)
         first.cancel()
         return await asyncio.gather(first, *rest, return_exceptions=True)
@@ -213,8 +213,8 @@ def test_an_error_is_everybodys_and_gone(n):
 
 def test_each_address_has_its_own_models():
     a, b = Api(no='image_input'), Api()
-    with pytest.raises(ValueError): Client(M, a.client())(IMAGE)
-    Client(M, b.client())(IMAGE)
+    with pytest.raises(ValueError): Client(M, a.client())([IMAGE])
+    Client(M, b.client())([IMAGE])
     assert (a.asked, b.asked) == (1, 1)
 
 def test_model_info_tells_what_is_wrong():
@@ -225,7 +225,7 @@ def test_model_info_tells_what_is_wrong():
 
 def test_what_a_sandbox_said_is_forgotten_with_it():
     for no, ends in ('image_input', pytest.raises(ValueError)), ((), pytest.MonkeyPatch.context()):
-        with Sandbox(['Hi'], models=[mk_model(M, no=no)]).patch(), ends: Client(M)(IMAGE)
+        with Sandbox(['Hi'], models=[mk_model(M, no=no)]).patch(), ends: Client(M)([IMAGE])
 
 # ---- models on their way out
 
@@ -262,7 +262,7 @@ def test_a_model_that_the_api_says_is_deprecated_warns_once(way, seen):
     c = way.Client(M, way.sdk(sb))
     way.call(c, 'Hi')
     assert not seen
-    for _ in range(3): way.call(c, IMAGE)
+    for _ in range(3): way.call(c, [IMAGE])
     w, = seen
     assert 'retired on 2027-03-01' in str(w.message)
 
@@ -276,9 +276,9 @@ def test_a_warning_made_an_error_stops_the_call_and_leaves_the_chat_as_it_was(se
 
 @both
 def test_an_unknown_model_works(way, seen):
-    sb = Sandbox(lambda body: 'Hi', models=[])
+    sb = Sandbox(lambda body: 'Hi', models=[], validate=False)
     c = way.Client('claude-of-the-future', way.sdk(sb))
-    way.call(c, 'Hi'), way.call(c, IMAGE, think='low')
+    way.call(c, 'Hi'), way.call(c, [IMAGE], think='low')
     assert not seen and len(sb.requests) == 3
 
 # ---- the model on this machine

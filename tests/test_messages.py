@@ -257,7 +257,7 @@ def test_chats_ask_as_recorded(way):
         ask = way.read if rec['stream'] else way.call
         kw = settings_of(body) | dict(maxthinktok=0)
         ask(chat, given_as(body['messages'][-1]['content']), **kw)
-        assert sb.requests[0].body == {k: v for k, v in body.items() if k != 'thinking'}
+        assert sb.requests[-1].body == {k: v for k, v in body.items() if k != 'thinking'}
         check_history(chat.h)
 
 @needs_recordings

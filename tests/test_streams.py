@@ -4,7 +4,7 @@ import json
 import anthropic, httpx2, pytest
 from hypothesis import given, settings, strategies as st
 
-from common import (EXAMPLES, MODEL, REPLIES, TOOLS, Async, Sync, both, check_history, message, needs_recordings, recorded, seeded)
+from common import (EXAMPLES, MODEL, PREFILLS, REPLIES, TOOLS, Async, Sync, both, check_history, message, needs_recordings, recorded, seeded)
 from llmchat import Chat, Client, Thinking, contents, usage
 from llmchat.sandbox import Cut, Fail, Sandbox, mk_events, mk_reply, sse, tool_use
 from llmchat.streams import Builder, Decoder, check_block, check_start
@@ -59,11 +59,13 @@ def test_recorded_streams_are_the_same_as_with_the_sdk(way):
 
 def find_text(r): return [b for b in r.content if b.type == 'text']
 
+ASK = [dict(role='user', content='x')]
+
 @both
 @replies
 def test_events_are_those_of_the_sdk(way, name):
     s, events = way.read(way.Client(MODEL, way.sdk(Sandbox(REPLIES[name]))), 'x', events=True)
-    with Sandbox(REPLIES[name]).client().messages.create(model=MODEL, max_tokens=4096, messages=[], stream=True) as sdk: given = list(sdk)
+    with Sandbox(REPLIES[name]).client().messages.create(model=MODEL, max_tokens=4096, messages=ASK, stream=True) as sdk: given = list(sdk)
     assert [e.type for e in events] == [e.type for e in given] and {type(e) for e in events} == {type(e) for e in given}
     assert s.value.to_dict() == sdk_final(REPLIES[name]).to_dict()
 
@@ -269,7 +271,7 @@ def raw(e):
 @given(events=garbled(), kw=st.sampled_from([{}, dict(events=True), dict(thinking=True), dict(prefill='P')]))
 def test_garbled_streams_are_errors_or_harmless(way, events, kw):
     data = b''.join(map(raw, events))
-    chat = way.Chat(MODEL, way.sdk(Sandbox([lambda body: event_stream(data), 'Whole.'])), hist=['Hi', 'Hello'], tools=TOOLS)
+    chat = way.Chat(MODEL, way.sdk(Sandbox([lambda body: event_stream(data), 'Whole.'], models=PREFILLS)), hist=['Hi', 'Hello'], tools=TOOLS)
     try:
         s, _ = way.read(chat, 'x', **kw)
         contents(s.value), s.value.to_dict(warnings=False)
@@ -295,7 +297,7 @@ WHOLE = {'html': (200, 'text/html', HTML.encode()), 'html as json': (200, 'appli
 def test_what_is_not_a_reply(way, name):
     status, kind, data = WHOLE[name]
     reply = lambda body: httpx2.Response(status, headers={'content-type': kind}, content=data)
-    chat = way.Chat(MODEL, way.sdk(Sandbox([reply, 'Whole.'])), hist=['Hi', 'Hello'])
+    chat = way.Chat(MODEL, way.sdk(Sandbox([reply, 'Whole.'], models=PREFILLS)), hist=['Hi', 'Hello'])
     with pytest.raises(anthropic.APIError, match='not a reply of the API') as e: way.call(chat, 'x', prefill='P')
     assert e.value.partial is None is chat.partial and len(chat.h) == 2 and chat.use == usage()
     assert contents(way.call(chat, 'x')) == 'Whole.'

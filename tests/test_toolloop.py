@@ -239,7 +239,9 @@ def test_approve_is_asked_for_calls_that_could_run(way):
     def approve(call):
         asked.append((call['name'], call['input']))
         return True
-    loop(way, [[SUM, tool_use('nope'), tool_use('sums', a='x')], [dict(type='server_tool_use', name='sums', input={}), SUM], 'x'], approve=approve)
+    def web_search(query: str) -> str: return asked.append('Not ours to run')
+    server = dict(type='server_tool_use', name='web_search', input=dict(query='x'))
+    loop(way, [[SUM, tool_use('nope'), tool_use('sums', a='x')], [server, SUM], 'x'], tools=[sums, web_search], approve=approve)
     assert asked == [('sums', dict(a=1, b=2))] * 2
 
 # ---- limits
