@@ -111,6 +111,8 @@ def mend(
     text = text.replace(answered, answered.replace('<p>', '<p class="answered-by">'))
     text = re.sub(rf'<script[^>]*src="{elsewhere}"[^>]*></script>', '', text)
     text = re.sub(r'<img\b[^>]*\bsrc="([\w-]+\.svg)"[^>]*>', lambda m: inlined(m, page.parent), text)
+    text = re.sub(r'<table\b(?![^>]*\btabindex)', '<table tabindex="0"', text) # It may scroll, also by keyboard
+    text = re.sub(r'<img\b(?![^>]*\balt=)', '<img alt="The picture that this code gives"', text)
     before, end, after = text.rpartition('</main>')
     page.write_text(f'{before}{sources(name)}{end}{after}', encoding='utf-8')
 
