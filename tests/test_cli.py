@@ -170,7 +170,7 @@ def test_nothing_to_ask(run, args, pipe):
 
 @pytest.mark.parametrize('error', [KeyError('x'), AttributeError('x')])
 def test_bugs_show_themselves(run, monkeypatch, error):
-    def buggy(*args): raise error
+    def buggy(*args, **kw): raise error
     monkeypatch.setattr('llmchat.cli.mk_chat', buggy)
     with pytest.raises(type(error)): run('Hi')
 
