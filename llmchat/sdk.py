@@ -147,16 +147,20 @@ def _causes(e: BaseException) -> Iterator[BaseException]:
         todo += [x for x in (e.__cause__, e.__context__, *getattr(e, 'exceptions', ())) if x is not None]
 
 # %% ../nbs/00f_sdk.ipynb #67efb246
-def _sent(o: Any) -> list[Any]:
-    "HTTP requests in a request or response"
-    if hasattr(o, 'method'): return [o]
-    return [] if o is None else _sent(getattr(o, '_request', None))
+def _wires(o: Any) -> Iterator[Any]:
+    "The HTTP messages in a request or response: itself, what it answered, what led to it"
+    if not hasattr(o, 'headers'): return
+    yield o
+    yield from _wires(getattr(o, '_request', None))
+    for before in getattr(o, 'history', ()): yield from _wires(before)
 
-def _redact_sent(request: Any, hidden: Sequence[str]) -> None:
-    "Take the secrets out of an HTTP request that was sent"
-    for k, v in request.headers.items():
-        if (clean := redact(v, hidden)) != v: request.headers[k] = clean
-    if (url := redact(str(request.url), hidden)) != str(request.url): request.url = httpx2.URL(url)
+def _redact_wire(o: Any, hidden: Sequence[str]) -> None:
+    "Take the secrets out of an HTTP message"
+    heads = o.headers.multi_items()
+    if (clean := [(k, redact(v, hidden)) for k, v in heads]) != heads: o.headers = httpx2.Headers(clean)
+    for k, v in list(vars(o).items()):
+        if (clean := redact(v, hidden)) != v: setattr(o, k, clean)
+        if isinstance(v, httpx2.URL): setattr(o, k, httpx2.URL(redact(str(v), hidden)))
 
 # %% ../nbs/00f_sdk.ipynb #71f443c1
 def redact_error(
@@ -166,9 +170,10 @@ def redact_error(
 ) -> None:
     "Take the secrets out of all texts of an error"
     causes = list(_causes(e))
-    found = [r for x in causes for o in (vars(x).get('request'), vars(x).get('response')) for r in _sent(o)]
-    hidden = sorted({s for r in found or [None] for s in secrets(cli, headers, r)}, key=len, reverse=True)
-    for r in found: _redact_sent(r, hidden)
+    wires = [w for x in causes for k in ('request', 'response', '_request') for w in _wires(vars(x).get(k))]
+    requests = [w for w in wires if hasattr(w, 'method')]
+    hidden = sorted({s for r in requests or [None] for s in secrets(cli, headers, r)}, key=len, reverse=True)
+    for w in wires: _redact_wire(w, hidden)
     for x in causes:
         x.args = redact(x.args, hidden)
         for k, v in list(vars(x).items()):

@@ -1,0 +1,129 @@
+"A marked key goes through everything; afterwards it is looked for in all that can be read, kept or sent elsewhere"
+import base64, json, logging, pickle, re, traceback
+from pathlib import Path
+
+import anthropic, httpx2, pytest
+from common import MODEL, Sync, both
+from llmchat import model_info
+from llmchat.sandbox import mk_reply, sse, mk_events, tool_use
+
+KEY = 'sk-ant-MARKED-0123456789-abcdef'
+FORMS = KEY, base64.b64encode(KEY.encode()).decode()[:24], base64.b64encode(f'user:{KEY}'.encode()).decode()[:24]
+
+def found(o):
+    "The key, in any form, in a text or bytes"
+    s = o if isinstance(o, bytes) else str(o).encode()
+    return [f for f in FORMS if f.encode() in s]
+
+def seen_of(e):
+    "All that can be read of an error, of what led to it, and of the HTTP messages that it carries; and its pickle"
+    todo, seen, texts = [e], [], [traceback.format_exception(e)]
+    while todo:
+        x = todo.pop()
+        if x is None or any(x is y for y in seen): continue
+        seen.append(x)
+        if isinstance(x, httpx2.Request): texts += [x.url, repr(x), list(x.headers.items()), x.content]; continue
+        if isinstance(x, httpx2.Response):
+            texts += [repr(x), list(x.headers.items()), x.text if x.is_closed else '']
+            todo += [x._request, *x.history]
+            continue
+        if not isinstance(x, BaseException): texts.append(repr(x)); continue
+        texts += [str(x), repr(x), x.args, getattr(x, '__notes__', '')]
+        todo += [x.__cause__, x.__context__, *getattr(x, 'exceptions', ()), *vars(x).values()]
+        try: texts.append(pickle.dumps(x))
+        except Exception as p: texts += [repr(p)]
+    return texts
+
+def check(*texts):
+    for t in texts: assert not found(t), f'the key is in {str(t)[:300]}'
+
+# ---- an API that tells everybody's secrets
+
+def answer(request):
+    "What an unkind server or proxy does: the key comes back in headers and texts"
+    how = request.headers.get('x-how', 'fine')
+    sent = request.headers.get('authorization', '') + ' ' + request.headers.get('x-api-key', '')
+    body = json.loads(request.content or b'{}')
+    told = {'x-echo': sent, 'set-cookie': f'token={KEY}'}
+    if how == 'fine':
+        msg = mk_reply([f'Your key is {KEY}.', tool_use('peek')] if body.get('tools') else f'Your key is {KEY}.', body, 1)
+        if body.get('stream'): return httpx2.Response(200, content=b''.join(sse(mk_events(msg))), headers=told | {'content-type': 'text/event-stream'})
+        return httpx2.Response(200, json=msg, headers=told)
+    if how.isdecimal():
+        return httpx2.Response(int(how), json=dict(type='error', error=dict(type='x', message=f'Bad key {sent}')), headers=told)
+    if how == 'html': return httpx2.Response(200, text=f'<html>{sent}</html>', headers=told)
+    if how == 'event':
+        data = json.dumps(dict(type='error', error=dict(type='overloaded_error', message=sent)))
+        return httpx2.Response(200, content=f'event: error\ndata: {data}\n\n'.encode(), headers=told | {'content-type': 'text/event-stream'})
+    if how == 'garbage': return httpx2.Response(200, content=b'data: {' + sent.encode() + b'\n\n', headers=told | {'content-type': 'text/event-stream'})
+    raise httpx2.ConnectError(f'no route for {sent} to {request.url}', request=request)
+
+def client(way, **kw):
+    "An SDK client of such an API, with the key"
+    if way is Sync: return anthropic.Anthropic(http_client=httpx2.Client(transport=httpx2.MockTransport(answer)), max_retries=0, **kw)
+    async def slow(request): return answer(request)
+    return anthropic.AsyncAnthropic(http_client=httpx2.AsyncClient(transport=httpx2.MockTransport(slow)), max_retries=0, **kw)
+
+KINDS = dict(key=dict(api_key=KEY), token=dict(auth_token=KEY), header=dict(api_key='other', default_headers={'X-Api-Key': KEY}),
+    url=dict(api_key='other-key-123', base_url=f'https://user:{KEY}@api.example'), newline=dict(api_key=KEY))
+
+@both
+@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('how', ['400', '401', '404', '429', '500', 'html', 'event', 'garbage', 'connect'])
+def test_errors(way, kind, how, caplog):
+    caplog.set_level(logging.DEBUG, 'llmchat')
+    chat = way.Chat(MODEL, client(way, **KINDS[kind]), extra_headers={'x-how': how, 'x-secret': KEY}, log=True)
+    for step in (chat, chat.c, lambda *a, **kw: chat(*a, **kw, stream=True)):
+        kw = dict(extra_headers={'x-how': how, 'x-secret': KEY}) if step is chat.c else {}
+        if how in ('event', 'garbage') and step in (chat, chat.c): continue
+        with pytest.raises(anthropic.APIError) as e:
+            way.read(chat, 'Hi') if step not in (chat, chat.c) else way.call(step, 'Hi', **kw)
+        check(*seen_of(e.value))
+    check(repr(chat), repr(chat.c), chat._repr_markdown_(), chat.c._repr_markdown_(), repr(chat.c.log), pickle.dumps(chat.c.log))
+    check(caplog.text, *(repr(vars(r)) for r in caplog.records))
+
+def test_what_is_asked_about_models_and_tokens():
+    for how in ('401', 'connect'):
+        cli = client(Sync, api_key=KEY, default_headers={'x-how': how})
+        for f in (lambda: model_info('claude-unknown', cli), lambda: Sync.Client(MODEL, cli).count('Hi')):
+            with pytest.raises(anthropic.APIError) as e: f()
+            check(*seen_of(e.value))
+
+@both
+def test_what_is_kept_of_a_conversation_in_which_the_key_was_said(way, tmp_path, caplog):
+    caplog.set_level(logging.DEBUG, 'llmchat')
+    def peek() -> str: return KEY
+    chat = way.Chat(MODEL, client(way, api_key=KEY), tools=[peek], sp=f'Never say {KEY}', log=True, journal=tmp_path/'j',
+        extra_headers={'x-secret': KEY}, metadata=dict(user_id=KEY))
+    way.call(chat, f'Is it {KEY}?')
+    way.read(chat, f'Really {KEY}?')
+    chat.h[0]['content'] = f'Edited {KEY}'
+    chat.settings['sp'] = f'{KEY} is the key'
+    way.call(chat, 'On')
+    chat.undo()
+    chat.save(tmp_path/'s')
+    chat.to_html(tmp_path/'h.html')
+    chat.to_md(tmp_path/'m.md')
+    assert KEY in repr(chat.h), 'it was said'
+    check(*(p.read_bytes() for p in tmp_path.rglob('*') if p.is_file()), repr(chat), repr(chat.c.log), pickle.dumps(chat.c.log))
+    check(caplog.text)
+    res = way.Chat.load(tmp_path/'j', client(way, api_key=KEY), tools=[peek])
+    assert len(res.h) == len(chat.h) and 'Edited ***' in repr(res.h)
+    way.call(res, 'Once more')
+    check((tmp_path/'j').read_bytes())
+
+@both
+def test_clients_by_other_names(way, monkeypatch):
+    monkeypatch.setenv('ANTHROPIC_API_KEY', KEY + '\n')
+    c = way.Client(MODEL, log=True)
+    chat = way.Chat(cli=c, hist=['Hi', 'Hello'])
+    assert c.cli.api_key == KEY
+    check(repr(c), repr(chat), str(c), pickle.dumps(c), pickle.dumps(chat), chat._repr_markdown_(), repr(c.cli), chat.to_html(), chat.to_md())
+
+def test_repository_holds_no_key():
+    root, real = Path(__file__).parents[1], re.compile(r'sk-ant-(api|oat|admin)[\w-]{16,}')
+    files = [*(root/'nbs').rglob('*.ipynb'), *(root/'nbs'/'recorded').iterdir()]
+    assert len(files) > 20
+    for f in files:
+        text = f.read_text(encoding='utf-8')
+        assert not real.search(text) and '"authorization"' not in text.lower().replace('\\', ''), f.name
