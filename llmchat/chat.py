@@ -20,10 +20,10 @@ from fastcore.meta import delegates
 
 from .asking import CountT, ListT, ReplyT, StreamT, T_
 from .client import Client
-from .display import Spent, show_chat, spent_line
+from .display import Spent, inline, show_chat, spent_line
 from .drivers import Flow, Stream
 from .keeping import Record, read_kept, turn_from, write_json
-from .pages import mk_md, mk_page, write_md, write_page
+from .pages import Beside, mk_md, mk_page, write_page
 from .plots import Plot, plot_spent
 from .requests import Settings
 from .sdk import pickled
@@ -213,8 +213,9 @@ class _Pages(_Views[ReplyT, StreamT, CountT, ListT]):
         title: str | None = None # None: the beginning of the first prompt
     ) -> str | Path: # Markdown, or where it was written to
         "The conversation as Markdown"
-        text = self._clean(mk_md(self.h, self.spent, self.settings['sp'], title, spent_line(self.use, self.cost)))
-        return text if path is None else write_md(path, text)
+        picture, total = inline if path is None else Beside(path), spent_line(self.use, self.cost)
+        text = self._clean(mk_md(self.h, self.spent, self.settings['sp'], title, total, picture))
+        return text if path is None else write_page(path, text)
 
 # %% ../nbs/00l_chat.ipynb #f32587a2
 class AnyChat(_Pages[ReplyT, StreamT, CountT, ListT]):

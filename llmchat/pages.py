@@ -6,7 +6,7 @@ Docs: https://llmchat-owner.github.io/llmchat/pages.html.md"""
 
 # %% auto #0
 __all__ = ['markdown_it', 'pygments', 'lexers', 'formatters', 'as_html', 'mk_page', 'page_data', 'read_page', 'mk_md',
-           'write_page', 'write_md']
+           'write_page', 'Beside']
 
 # %% ../nbs/08a_pages.ipynb #ecc91d6c
 import json, re
@@ -21,8 +21,8 @@ from typing import Any
 from urllib.parse import quote
 
 from . import __version__
-from llmchat.display import (Piece, Said, Spent, by_turn, count, marks, no_marks, read_history, show_chat, spent_line,
-    total_spent)
+from .display import (Piece, Said, Spent, by_turn, count, inline, marks, no_marks, read_history, show_chat,
+    spent_line, total_spent)
 from .replies import contents, inert
 from .sdk import LazyModule
 
@@ -175,15 +175,15 @@ def mk_md(
     spent: Iterable[Spent] = (), # What the turns took, as far as it is known
     sp: Any = '', # System prompt: a string, or text blocks
     title: str | None = None, # None: the beginning of the first prompt
-    total: str = '' # What all of it took
-) -> str: # Inert; pictures are data
+    total: str = '', # What all of it took
+    picture: Callable[[Piece], str] = inline # Makes Markdown of a picture
+) -> str: # Inert
     "A conversation as a page of Markdown"
     head = f'# {inert(" ".join((title or _title(h)).split()))}'
-    return '\n\n'.join(filter(None, [head, f'*{total}*' * bool(total), show_chat(h, spent, sp)])) + '\n'
+    talk = show_chat(h, spent, sp, picture=picture)
+    return '\n\n'.join(filter(None, [head, f'*{total}*' * bool(total), talk])) + '\n'
 
 # %% ../nbs/08a_pages.ipynb #bc03ffe7
-_inline = re.compile(r'!\[([^\]\n]*)\]\(data:image/(\w+);base64,([A-Za-z0-9+/=\s]+)\)')
-
 def write_page(
     path: Any, # Where to; an existing file is replaced
     text: str # What
@@ -193,17 +193,17 @@ def write_page(
     path.write_text(text, encoding='utf-8')
     return path
 
-def write_md(
-    path: Any, # Where to; an existing file is replaced
-    text: str # Markdown whose pictures are data
-) -> Path: # Where it was written to
-    "Write Markdown and, beside it, its pictures"
-    path, n = Path(path), 0
-    folder = path.with_name(path.stem + '_files')
-    def put(m: re.Match[str]) -> str:
-        nonlocal n
-        n += 1
-        folder.mkdir(exist_ok=True)
-        (folder/f'{n}.{m[2]}').write_bytes(b64decode(m[3]))
-        return f'![{m[1]}]({quote(folder.name)}/{n}.{m[2]})'
-    return write_page(path, _inline.sub(put, text))
+class Beside:
+    "Puts pictures into a folder beside a page of Markdown"
+    def __init__(self,
+        path: Any # Of the page: the folder for `talk.md` is `talk_files`
+    ) -> None:
+        self.folder, self.n = Path(path).with_name(Path(path).stem + '_files'), 0
+
+    def __call__(self, p: Piece) -> str:
+        "Markdown of the picture"
+        self.n += 1
+        self.folder.mkdir(exist_ok=True)
+        name = f"{self.n}.{p.text.removeprefix('image/')}"
+        (self.folder/name).write_bytes(b64decode(p.more.partition(',')[2]))
+        return f'![{p.text}]({quote(self.folder.name)}/{name})'

@@ -67,7 +67,7 @@ def _bars(ax: Any, spent: list[Spent]) -> None:
         if any(n): ax.bar(x, n, 0.7, base, color=color, label=name, clip_on=False)
         base = [a + b for a, b in zip(base, n)]
     ax.set_ylabel('Tokens', color=_grey)
-    ax.legend(frameon=False, labelcolor=_grey, fontsize='small')
+    ax.legend(frameon=False, labelcolor=_grey, fontsize='small', loc='upper left', bbox_to_anchor=(1, 1))
 
 # %% ../nbs/08b_plots.ipynb #a0016334
 def plot_spent(

@@ -11,9 +11,9 @@ RENDERERS = dict(commonmark=commonmark.render, gfm=gfm.render, mistune=mistune.c
     nbconvert=mistune.create_markdown(escape=False, plugins=['strikethrough', 'table', 'footnotes', 'url', 'task_lists', 'def_list']))
 for md in (commonmark, gfm): md.validateLink = lambda url: True # a link that only the renderer stops is a hole too
 
-TAGS = {*'p em strong a code pre ul ol li blockquote h1 h2 h3 h4 h5 h6 hr br img del s table thead tbody tr th td span'.split(),
+TAGS = {*'p em strong a code pre ul ol li blockquote h1 h2 h3 h4 h5 h6 hr br del s table thead tbody tr th td span'.split(),
     *'sup section input dl dt dd'.split()}
-ATTRS = dict(a={'href', 'title', 'class', 'id'}, img={'src', 'alt', 'title'}, code={'class'}, ol={'start'}, li={'id', 'class'}, sup={'class', 'id'},
+ATTRS = dict(a={'href', 'title', 'class', 'id'}, img={'src', 'alt'}, code={'class'}, ol={'start'}, li={'id', 'class'}, sup={'class', 'id'},
     section={'class'}, input={'class', 'type', 'disabled', 'checked'}, th={'style', 'align'}, td={'style', 'align'})
 SCHEMES = {'', 'http', 'https', 'mailto'}
 

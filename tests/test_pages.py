@@ -7,16 +7,16 @@ from hypothesis import given, strategies as st
 
 from common import PNG, needs_recordings, recorded, seeded
 from llmchat import Chat, mk_msg, usage
-from llmchat.display import Spent, show_chat
+from llmchat.display import Spent
 from llmchat.keeping import read_kept
-from llmchat.pages import as_html, mk_md, mk_page, page_data, read_page, write_md
+from llmchat.pages import as_html, mk_md, mk_page, page_data, read_page
 from llmchat.sandbox import Sandbox, tool_use
 from rendering import TAGS, pages
 from test_display import HOLES, blocks, call, check_inert, cited, nasty, result, said, text, user
 
 MODEL = 'claude-sonnet-5-5'
 VOID = {'meta', 'br', 'hr', 'img'}
-OURS = TAGS | {'html', 'head', 'meta', 'title', 'style', 'body', 'header', 'main', 'footer', 'section', 'div', 'details', 'summary', 's', 'sup', 'script'}
+OURS = TAGS | {'img', 'html', 'head', 'meta', 'title', 'style', 'body', 'header', 'main', 'footer', 'section', 'div', 'details', 'summary', 's', 'sup', 'script'}
 ATTRS = dict(html={'lang'}, meta={'charset', 'name', 'content', 'http-equiv'}, p={'class'}, section={'class', 'id'}, div={'class', 'dir', 'tabindex'},
     details={'class'}, pre={'tabindex'}, code={'class'}, span={'class'}, img={'src', 'alt'}, a={'href', 'title', 'aria-label'}, li={'value', 'id'},
     ol={'class', 'start'}, th={'style'}, td={'style'}, script={'type', 'id'})
@@ -143,9 +143,10 @@ def test_pictures_beside_markdown(tmp_path):
 
 def test_code_that_looks_like_a_picture_stays(tmp_path):
     "Text of a model makes no files"
-    h = [said(text('![x](data:image/png;base64,AAAA)'))]
-    write_md(tmp_path/'a.md', show_chat(h))
-    assert [p.name for p in tmp_path.iterdir()] == ['a.md']
+    chat = chat_of('```\n![x](data:image/png;base64,AAAA)\n```\n![x](data:image/png;base64,AAAA)')
+    chat('Hi')
+    chat.to_md(tmp_path/'a.md')
+    assert [p.name for p in tmp_path.iterdir()] == ['a.md'] and '\n![x](data:image/png;base64,AAAA)\n```' in (tmp_path/'a.md').read_text()
 
 @pytest.mark.parametrize('page', ['<!DOCTYPE html><p>Hi', '<!doctype html>', '<!DOCTYPE html>' + '<script type="application/json" id="llmchat">{nonsense}</script>'])
 def test_pages_that_are_none(tmp_path, page):

@@ -44,7 +44,7 @@ def cited(text, **kw): return dict(type='text', text=text, citations=[CITED | kw
         content=[dict(type='web_search_result', title='T', url='https://a.b', encrypted_content='')])],
         "`web_search(query='x')`\n\n→ [T](https://a.b)"),
     ([dict(type='web_search_tool_result', tool_use_id='s', content=dict(type='web_search_tool_result_error', error_code='x'))],
-        '→ [web_search_tool_result_error]'),
+        '→ x'),
     ([dict(type='a_block_of_next_year', x=1)], '[a_block_of_next_year]')])
 def test_text_of_replies(blocks, text):
     r = message(dict(content=blocks))
@@ -133,19 +133,24 @@ def test_what_is_tested_can_be_seen():
 # ---- what is not dangerous stays as it was
 
 @pytest.mark.parametrize('text', ['plain', 'a *b* **c** _d_ ~~e~~', '# T\n\n- a\n- b\n\n1. c\n   - d\n\n> quoted > twice', '[x](https://a.b/c?d=1#e)',
-    '[x](https://en.wikipedia.org/wiki/A_(b))', '[x](mailto:a@b.c "Mail")', '![x](https://a.b/c.png)', '[x](/a) [y](#b) [z](?c)', '| a | b |\n|---|--:|\n| 1 | 2 |',
+    '[x](https://en.wikipedia.org/wiki/A_(b))', '[x](mailto:a@b.c "Mail")', '[x](/a) [y](#b) [z](?c)', '| a | b |\n|---|--:|\n| 1 | 2 |',
     '`a<b> & $c$ {d} \\e`', '- [ ] a\n- [x] b', 'a\n\n---\n\nb  \nc\\\nd', '```python\nif a < b: print("$x$ &amp; {y} \\n")\n```', '~~~\n`a`\n~~~',
     '1. Do:\n\n   ```sh\n   a && b\n   ```\n\n2. End', 'naïve “quotes” – 1 > 0; 50% of (a) [b] c: d', 'a https://a.b/c_d?e=f b'])
 def test_harmless_text_stays(text): assert inert(text) == text
 
 @pytest.mark.parametrize('text', ['1 < 2 & 3 > 2', 'costs $5 or $6', 'C:\\new\\dir', '{a}', 'a `b', '\\*not\\* \\[em\\] \\`c\\` \\\\ \\$5', '<b>&lt;</b>', '[x](javascript:1)',
-    '~~~ x `y`', ': a', '[a', 'a `b|c` d', '[x]: https://a.b', '&amp; &#60;'])
+    '~~~ x `y`', ': a', '[a', 'a `b|c` d', '[x]: https://a.b', '&amp; &#60;', 'Hi! [a]'])
 @pytest.mark.parametrize('renderer', RENDERERS)
 def test_prose_shows_as_it_was_written(text, renderer):
     "Markdown's own escapes aside"
     page = Page(RENDERERS[renderer](inert(text)))
     shown = re.sub(r'\\([!-/:-@\[-`{-~])', r'\1', text).replace('`b|c`', 'b|c').replace('`y`', 'y')
     assert ''.join(Texts(RENDERERS[renderer](inert(text))).all).strip() == shown
+
+@pytest.mark.parametrize('text', ['![x](https://a.b/c.png)', '[![x](https://a.b/c.png)](https://a.b)', 'a!![x](https://a.b)', '!\\[x](https://a.b)', '![x][y]\n\n[y]: https://a.b/c.png',
+    '![x]\n\n[x]: https://a.b', '\\![x](https://a.b/c.png)', '\\\\![x](https://a.b/c.png)', '!\n[x](https://a.b)', '`a`![x](https://a.b)'])
+def test_pictures_are_not_fetched(text):
+    for name, render in RENDERERS.items(): assert '<img' not in render(inert(text)), name
 
 class Texts(Page):
     "All text of a page, in order"
