@@ -40,7 +40,7 @@ class BaseBatch:
     _sleep: Any = staticmethod(time.sleep)
 
     def __init__(self,
-        model: str | None = None, # Id of a model; None: the client's, the file's, `LLMCHAT_MODEL` or the newest sonnet
+        model: str | None = None, # None: that of the client or file, `LLMCHAT_MODEL` or the newest sonnet
         prompts: Any = None, # A list, a dict by id, a column, `read_prompts(…)`; None: those of the file
         path: Any = None, # The job's file, begun or gone on with; None: one that ends with this object
         T: Any = None, # Type of the answers, as for `parse`; None: text
@@ -48,7 +48,7 @@ class BaseBatch:
         progress: bool | None = None, # Show progress bars? None: in a terminal or a notebook
         sleep: Callable[[float], Any] | None = None, # Waits for some seconds; None: as usual
         settle: float = 60, # Seconds after which a part that is in doubt, and is not there, never arrived
-        **settings: Unpack[Settings] # As for a call of a client, for all prompts: sp, maxtok, tools, think …
+        **settings: Unpack[Settings] # Of all prompts, as for a call of a client: sp, maxtok, tools, think …
     ) -> None: # `ValueError` or `TypeError` for what cannot be sent
         self.job = Job(self._passing_file() if path is None else path)
         if prompts is None and not self.job.ready:
@@ -61,18 +61,20 @@ class BaseBatch:
         self._costs: tuple[bytes, Ledger] | None = None
         self._params('-', None, self._told(None), {})
 
-    def _passing_file(self) -> Path:
-        "A file that ends with this object"
-        from shutil import rmtree
-        from tempfile import mkdtemp
-        finalize(self, rmtree, folder := mkdtemp(prefix='llmchat-'), True)
-        return Path(folder)/'batch.jsonl'
-
     @classmethod
     def load(cls, path: Any, **kw: Any) -> Any:
         "The job of a file; `kw` as for a new one"
         if not Path(path).exists(): raise FileNotFoundError(f'There is no file {path}')
         return cls(path=path, **kw)
+
+# %% ../nbs/04_batch.ipynb #88d1e7f4
+@patch
+def _passing_file(self: BaseBatch) -> Path:
+    "A file that ends with this object"
+    from shutil import rmtree
+    from tempfile import mkdtemp
+    finalize(self, rmtree, folder := mkdtemp(prefix='llmchat-'), True)
+    return Path(folder)/'batch.jsonl'
 
 # %% ../nbs/04_batch.ipynb #fd573dfe
 _not_here = {*_opts, 'stream'}
@@ -87,6 +89,7 @@ def _told(self: BaseBatch, info: Any) -> dict[str, Any]:
     elif answer: told['output_config'] = (told.get('output_config') or {}) | answer.settings['output_config']
     return told | dict(tools=mk_box(told.get('tools')).schemas)
 
+# %% ../nbs/04_batch.ipynb #4fee8723
 @patch
 def _params(self: BaseBatch, pr: Any, info: Any, told: dict[str, Any], headers: dict[str, str]) -> dict[str, Any]:
     "The parameters of a request; headers that it needs go to `headers`"
@@ -117,10 +120,13 @@ def _requests(self: BaseBatch, info: Any, headers: dict[str, str]) -> Iterator[t
             raise (TypeError if isinstance(e, TypeError) else ValueError)(f'Prompt {id!r}: {e}') from e
         yield id, body, alike, params['max_tokens']
 
+# %% ../nbs/04_batch.ipynb #a25c8c76
 @patch
 def _prepared(self: BaseBatch) -> Flow:
     "All requests in the file"
     if self._prompts is None and self.job.ready: return
+    if getattr(self.c.cli.messages, 'batches', None) is None:
+        raise TypeError(f'{type(self.c.cli).__name__} has no batches; they are a service of the Claude API itself')
     info = yield from info_if_any(self.c.cli, self.c.model)
     if can(info, 'batch') is False: raise ValueError(f'The model {self.c.model} takes no batches')
     requests = self._requests(info, headers := {})
@@ -145,6 +151,7 @@ class Estimate(NamedTuple):
         usd = 'no known price' if self.cost is None else f'${self.cost:,.4f}'
         return f'{self.prompts:,} prompts; In: {self.inp:,}; Out: {self.out:,}; {usd}'
 
+# %% ../nbs/04_batch.ipynb #f774f46f
 @patch
 def _estimated(self: BaseBatch, sample: int | None, out: int | None) -> Flow:
     "The course of `estimate`"
@@ -173,6 +180,7 @@ def _alone(self: BaseBatch, *steps: Callable[[], Flow]) -> Flow:
     except BaseException as e: redact_error(e, self.c.cli); raise
     return self if res is None else res
 
+# %% ../nbs/04_batch.ipynb #3cb8a4a6
 @patch
 def _again(self: BaseBatch, ids: Any) -> Flow:
     "The failed prompts are unsent again"
@@ -228,6 +236,10 @@ class _Reads(_Runs):
         want = [states.index(s) for s in states_] or range(len(states))
         return [self.job.id(n) for n, k in enumerate(self.job.state) if k in want]
 
+    def answers(self) -> list[Any]: # In the order of the prompts; None where there is none
+        "All texts or objects, as a list or a column of a table"
+        return [r.value if r.type == 'succeeded' else None for r in self.results()]
+
     def results(self, ids: Iterable[Any] | None = None) -> Iterator[Result]:
         "What became of each prompt, in the order of the prompts, or of `ids`"
         ns = list(range(len(self))) if ids is None else [self.job.number(id) for id in ids]
@@ -238,10 +250,6 @@ class _Reads(_Runs):
         "The SDK's `Message`, or the object; `NoResult`, `ReplyError` or the SDK's error where there is none"
         r = next(self.results([id]))
         return r.value if self._answer else r.message
-
-    def answers(self) -> list[Any]: # In the order of the prompts; None where there is none
-        "All texts or objects, as a list or a column of a table"
-        return [r.value if r.type == 'succeeded' else None for r in self.results()]
 
     def write(self, path: Any) -> None:
         "All results to a `.jsonl` or `.csv` file: id, answer, error"
@@ -271,6 +279,7 @@ class _Costs(_Reads):
         table = '\n'.join(['| Prompts | |', '|---|--:|', *rows])
         return f'{table}\n\n{usage_table(self.use, self._ledger.costs)}'
 
+# %% ../nbs/04_batch.ipynb #6e885001
 class Batch(_Costs):
     "Many prompts at half price, as one job in a file"
     if TYPE_CHECKING:

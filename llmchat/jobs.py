@@ -80,13 +80,15 @@ class Job:
 def _read(self: Job) -> None:
     "Index the file"
     self._forget()
+    at = 0
     with open(self.path, 'rb') as f:
         for line in f:
             if not line.endswith(b'\n'): break
-            self._note(line, self._log.size)
-            self._log.size += len(line)
-    if self._log.size: os.truncate(self.path, self._log.size)
+            self._note(line, at)
+            at += len(line)
+    if at: os.truncate(self.path, at)
     elif not b'{"llmchat":'.startswith(self.path.read_bytes()[:11]): raise self._alien()
+    self._log = Journal(self.path, at, self.path.stat().st_size - at)
 
 @patch
 def _alien(self: Job) -> ValueError:
@@ -349,9 +351,13 @@ def is_json(line: bytes) -> bool:
     return True
 
 @patch
-def numbers(self: Job, lines: Iterable[bytes]) -> list[int]:
-    "The requests of this job whose results are among `lines`"
-    return [n for n, _ in filter(None, map(self._usual, lines))]
+def whose(self: Job,
+    lines: Iterable[bytes], # Of the results of a batch
+    part: Part # Of this job
+) -> list[bool]: # Are they of this part? One answer for each line that is a result at all
+    "Whose results are these?"
+    own = [self._usual(line) for line in lines if is_json(line) and b'"custom_id"' in line]
+    return [u is not None and any(a <= u[0] < b for a, b in part.of) for u in own]
 
 # %% ../nbs/04a_jobs.ipynb #9cb439f3
 @patch

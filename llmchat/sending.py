@@ -40,6 +40,7 @@ class _NoBar:
     def __enter__(self) -> '_NoBar': return self
     def __exit__(self, *exc: Any) -> None: pass
 
+# %% ../nbs/04c_sending.ipynb #f77e80f4
 def progress(
     total: int, # How many there are
     done: int, # How many are done already
@@ -71,9 +72,11 @@ def since(page: Any, after: Any) -> Iterator[Any]:
         if after and (b.id == after[0] or b.created_at.isoformat() < after[1]): yield None; return
         yield b
 
+_counts = 'processing', 'succeeded', 'errored', 'canceled', 'expired'
+
 def count_of(b: Any) -> int:
     "How many requests a batch has"
-    return sum(v for v in vars(b.request_counts).values() if isinstance(v, int))
+    return sum(getattr(b.request_counts, k) for k in _counts)
 
 # %% ../nbs/04c_sending.ipynb #daad687c
 class Sending:
@@ -88,6 +91,11 @@ class Sending:
         self.maybe: dict[int, list[str]] = {} # Of parts in doubt: batches that they may have become
 
     def pause(self, seconds: float) -> Flow: yield ask('apply', partial(self.sleep, seconds), None)
+
+    @property
+    def in_doubt(self) -> list[Part]:
+        "Parts in doubt of which there is no trace"
+        return [p for p in self.job.parts if p.in_doubt and not self.maybe.get(p.n)]
 
 # %% ../nbs/04c_sending.ipynb #1548b97f
 @patch
@@ -107,6 +115,7 @@ def _send(self: Sending, bar: Any) -> Flow:
         self.refusals = 0
         bar.update(part.count)
 
+# %% ../nbs/04c_sending.ipynb #1c519c2e
 @patch
 def _failed(self: Sending, part: Part, e: Exception) -> Flow:
     "What to do after a part could not be sent: try again, look, or give up"
@@ -138,6 +147,7 @@ def _look(self: Sending, part: Part) -> Flow:
         if not page.has_more: return found
         page = yield ask('call', 'messages.batches.list', dict(limit=100, after_id=page.last_id))
 
+# %% ../nbs/04c_sending.ipynb #a7269247
 @patch
 def sent(self: Sending) -> Flow:
     "All that can be sent is sent, and of no part is it unknown if the API has something like it"
@@ -145,17 +155,12 @@ def sent(self: Sending) -> Flow:
     with progress(len(self.job), len(self.job) - self.job.counts['unsent'], 'sent', show) as bar:
         while True:
             while self.job.next_part(): yield from self._send(bar)
-            for p in self._doubts: self.maybe[p.n] = yield from self._look(p)
-            for p in self._doubts:
+            for p in self.in_doubt: self.maybe[p.n] = yield from self._look(p)
+            for p in self.in_doubt:
                 old = self.age.setdefault(p.n, 0) >= self.settle
                 if old: self.job.say(part=p.n, refused='It never arrived')
-            if self._doubts: yield from self._rest(min(5, self.settle / 4))
+            if self.in_doubt: yield from self._rest(min(5, self.settle / 4))
             elif not self.job.next_part(): return
-
-@patch(as_prop=True)
-def _doubts(self: Sending) -> list[Part]:
-    "Parts in doubt of which there is no trace"
-    return [p for p in self.job.parts if p.in_doubt and not self.maybe.get(p.n)]
 
 @patch
 def _rest(self: Sending, seconds: float) -> Flow:
@@ -209,13 +214,12 @@ def waited(self: Sending) -> Flow:
             yield from self.sent()
 
 @patch(as_prop=True)
-def _done(self: Sending) -> int:
-    return len(self.job) - self.job.counts['unsent'] - self.job.counts['sent']
+def _done(self: Sending) -> int: return len(self.job) - self.job.counts['unsent'] - self.job.counts['sent']
 
 # %% ../nbs/04c_sending.ipynb #24f5e236
 @patch
 def _lines(self: Sending, id: str, take: Callable[[list[bytes]], Any], most: int = 1 << 19) -> Flow:
-    "The results of a batch, whole lines of it given to `take`"
+    "The results of a batch; `take` is given whole lines, and says if that is enough"
     buf = bytearray()
     yield ask('fetch', 'messages.batches.results', dict(message_batch_id=id))
     try:
@@ -229,33 +233,39 @@ def _lines(self: Sending, id: str, take: Callable[[list[bytes]], Any], most: int
         *whole, last = bytes(buf).split(b'\n')
         take(whole + [last] * is_json(last))
 
+# %% ../nbs/04c_sending.ipynb #7c5333ed
 @patch
 def _fetch(self: Sending, part: Part, bar: Any) -> Flow:
     "The results of a part"
+    def take(lines: list[bytes]) -> None: bar.update(self.job.add_results(lines))
     tries, left, err = 0, self.job.missing(part), None
     while left and tries < 8:
         if tries: yield from self._rest(min(2**tries, 60))
-        try: yield from self._lines(part.batch, lambda lines: bar.update(self.job.add_results(lines)))
+        try: yield from self._lines(part.batch, take)
         except Exception as e:
             if not _passing(e): raise
             err = e
         tries, left = (tries + 1 if self.job.missing(part) == left else 1), self.job.missing(part)
-    if left:
-        raise broken(httpx2.Request('GET', f'/v1/messages/batches/{part.batch}/results'), err)
+    if left: raise broken(httpx2.Request('GET', f'/v1/messages/batches/{part.batch}/results'), err)
 
+# %% ../nbs/04c_sending.ipynb #88aaf25a
 @patch
 def _is_ours(self: Sending, part: Part, id: str) -> Flow:
     "Are these the results of a part in doubt?"
-    seen: list[int] = []
-    try: yield from self._lines(id, lambda lines: seen.extend(self.job.numbers(lines)) or seen, 1)
-    except anthropic.NotFoundError: pass
+    seen: list[bool] = []
+    def take(lines: list[bytes]) -> bool:
+        seen.extend(self.job.whose(lines, part))
+        return bool(seen)
+    try: yield from self._lines(id, take, 1)
+    except anthropic.NotFoundError: seen.append(False) # nothing can be had from it, whose ever it was
+    except Exception as e:
+        if not _passing(e): raise
     yield ask('close')
-    if seen and any(a <= seen[0] < b for a, b in part.of):
-        self.job.say(part=part.n, batch=id)
-        return True
-    part.others.add(id)
-    self.maybe[part.n].remove(id)
-    return False
+    if seen and seen[0]: self.job.say(part=part.n, batch=id)
+    elif seen:
+        part.others.add(id)
+        self.maybe[part.n].remove(id)
+    return bool(seen) and seen[0]
 
 # %% ../nbs/04c_sending.ipynb #22102a76
 @patch

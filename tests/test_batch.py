@@ -487,6 +487,22 @@ def test_progress_bars(capsys):
     err = capsys.readouterr().err
     assert 'sent: 100%' in err and 'answered: 100%' in err and err.count('sent:   0%') == 1
 
+def test_large_results_come_in_one_go():
+    sb = Api(lambda body: 'x' * 300_000)
+    b = job(sb, PROMPTS, progress=True).run()
+    assert len([r for r in sb.requests if r.path.endswith('/results')]) == 1 and b.counts['succeeded'] == 8
+
+def test_results_that_say_nothing_decide_nothing():
+    "Of a part in doubt the first download brings nothing, or what a proxy says: it is looked at again, and not sent again"
+    for first in (b'', b'<html>', b'{"type":"error"}', b'{"custom_id":"'):
+        sb, left = Api(), [1]
+        lost, cut = once(is_post, httpx2.ReadTimeout('late')), once(lambda req: req.path.endswith('/results'), first)
+        def after(req, ans):
+            if e := lost(req): return e
+            return ans if (piece := cut(req)) is None else Answer(200, ans.headers, [piece])
+        sb.after = after
+        assert job(sb, PROMPTS).run().answers() == PROMPTS and len(sb.posts) == 1
+
 # ---- killed
 
 here = Path(__file__).parent
