@@ -85,7 +85,8 @@ def _told(self: BaseBatch, info: Any) -> dict[str, Any]:
     if bad := _not_here & self._settings.keys(): raise TypeError(f'A batch has no setting {", ".join(sorted(bad))}')
     told: dict[str, Any] = dict(cache=self.c.cache) | self._settings
     if (answer := self._answer) and (can(info, 'structured_outputs') is False or not is_closed(answer.schema)):
-        told |= dict(tools=answer.tool, tool_choice=answer.tool.name)
+        thinks = told.get('think') or told.get('maxthinktok') # then the API lets nobody force a call
+        told |= dict(tools=answer.tool, tool_choice=None if thinks else answer.tool.name)
     elif answer: told['output_config'] = (told.get('output_config') or {}) | answer.settings['output_config']
     return told | dict(tools=mk_box(told.get('tools')).schemas)
 

@@ -8,7 +8,7 @@ from typing import Literal
 import anthropic, httpx2, pytest
 from genai_prices import Usage as Tokens, calc_price
 
-from common import MODEL, PDF, PNG, check_request
+from common import MODEL, PDF, PNG, PREFILLS, check_request
 from llmchat import Chat, Client, Sandbox, jobs, mk_doc
 from llmchat.answers import Answer, Fail, fail_answer
 from llmchat.batch import AsyncBatch, Batch, NoResult, read_prompts
@@ -98,7 +98,7 @@ def test_temperature_goes_with_its_header():
     assert sb.posts[0].body['requests'][0]['params']['temperature'] == 0.5
 
 def test_prefill_begins_the_answer():
-    b = job(Api(lambda body: ' is blue'), ['The sky'], prefill='It').run()
+    b = job(Api(lambda body: ' is blue', models=PREFILLS), ['The sky'], prefill='It').run()
     assert b.answers() == ['It is blue'] and b[0].content[0].text == 'It is blue'
 
 class Column:

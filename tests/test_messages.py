@@ -48,8 +48,8 @@ def kind_of(block):
 def sent(content, way=Sync, **kw):
     "The body of the request that asks with `content`"
     way.call(way.Client(MODEL, way.sdk(sb := Sandbox('Yes'))), [content], **kw)
-    check_request(sb.requests[0].body)
-    return sb.requests[0].body
+    check_request(sb.requests[-1].body)
+    return sb.requests[-1].body
 
 @both
 @pytest.mark.parametrize('name', CONTENT)
