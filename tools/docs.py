@@ -96,11 +96,10 @@ def sources(
 
 def inlined(
     img:re.Match, # An `img` of a drawing of ours
-    folder:Path, # Where its file is
 )->str: # HTML
     "The drawing itself, which takes its colours from the page, with the picture's text for those who do not see it."
     alt = re.search(r'\balt="([^"]*)"', img[0])[1]
-    return (folder/img[1]).read_text(encoding='utf-8').strip().replace('<svg ', f'<svg aria-label="{alt}" ', 1)
+    return (get_config().nbs_path/img[1]).read_text(encoding='utf-8').strip().replace('<svg ', f'<svg aria-label="{alt}" ', 1)
 
 def mend(
     page:Path, # A rendered page
@@ -110,7 +109,7 @@ def mend(
     text = page.read_text(encoding='utf-8')
     text = text.replace(answered, answered.replace('<p>', '<p class="answered-by">'))
     text = re.sub(rf'<script[^>]*src="{elsewhere}"[^>]*></script>', '', text)
-    text = re.sub(r'<img\b[^>]*\bsrc="([\w-]+\.svg)"[^>]*>', lambda m: inlined(m, page.parent), text)
+    text = re.sub(r'<img\b[^>]*\bsrc="([\w-]+\.svg)"[^>]*>', inlined, text)
     text = re.sub(r'<table\b(?![^>]*\btabindex)', '<table tabindex="0"', text) # It may scroll, also by keyboard
     text = re.sub(r'<img\b(?![^>]*\balt=)', '<img alt="The picture that this code gives"', text)
     before, end, after = text.rpartition('</main>')
