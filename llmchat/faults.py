@@ -20,7 +20,7 @@ from .caching import Clock
 from .sdk import LazyModule
 
 # %% auto #0
-__all__ = ['fault_kinds', 'Faults', 'mk_fault', 'pick_fault', 'Limits']
+__all__ = ['fault_kinds', 'mk_fault', 'Faults', 'pick_fault', 'Limits']
 
 # %% ../nbs/06e_faults.ipynb #192afcee
 if TYPE_CHECKING: import httpx2
@@ -48,6 +48,18 @@ fault_kinds: dict[str, Callable[[Random, bool], Fault]] = dict(
     html=lambda rng, streamed: Answer(502, {'content-type': 'text/html'}, [b'<html>502 Bad Gateway</html>']),
     garbled=_garbled)
 
+# %% ../nbs/06e_faults.ipynb #da5e3aea
+def mk_fault(
+    kind: Kind, # Name, HTTP status, or a fault
+    rng: Random | None = None, # Where chance comes from; None: always the same
+    streamed: bool = False, # Is the answer a stream?
+) -> Fault:
+    "The fault that `kind` is short for"
+    if isinstance(kind, int): return Fail(kind, headers={'retry-after': '1'} if kind == 429 else {})
+    if not isinstance(kind, str): return kind
+    if kind in fault_kinds: return fault_kinds[kind](rng or Random(0), streamed)
+    raise ValueError(f"There is no fault {kind!r}; there are {', '.join(fault_kinds)}")
+
 # %% ../nbs/06e_faults.ipynb #eaf95be8
 @dataclass(frozen=True)
 class Faults:
@@ -64,19 +76,11 @@ class Faults:
     def __call__(self, req: Any) -> Fault | None:
         rng = Random(f'{self.seed} {req.n}')
         if not req.n or rng.random() >= self.rate: return None
-        return mk_fault(rng.choice(self.kinds), rng, bool(req.body.get('stream')))
+        return mk_fault(rng.choice(self.kinds), rng, _streamed(req))
 
-# %% ../nbs/06e_faults.ipynb #da5e3aea
-def mk_fault(
-    kind: Kind, # Name, HTTP status, or a fault
-    rng: Random | None = None, # Where chance comes from; None: always the same
-    streamed: bool = False, # Is the answer a stream?
-) -> Fault:
-    "The fault that `kind` is short for"
-    if isinstance(kind, int): return Fail(kind, headers={'retry-after': '1'} if kind == 429 else {})
-    if not isinstance(kind, str): return kind
-    if kind in fault_kinds: return fault_kinds[kind](rng or Random(0), streamed)
-    raise ValueError(f"There is no fault {kind!r}; there are {', '.join(fault_kinds)}")
+def _streamed(req: Any) -> bool:
+    "Does it ask for a stream?"
+    return isinstance(req.body, dict) and bool(req.body.get('stream'))
 
 # %% ../nbs/06e_faults.ipynb #cc6949bd
 def pick_fault(
@@ -86,8 +90,7 @@ def pick_fault(
     "The fault that meets a request"
     if faults is None: return None
     kind = faults(req) if callable(faults) else faults.get(req.n) if req.n else None
-    streamed = isinstance(req.body, dict) and bool(req.body.get('stream'))
-    return None if kind is None else mk_fault(kind, Random(req.n), streamed)
+    return None if kind is None else mk_fault(kind, Random(req.n), _streamed(req))
 
 # %% ../nbs/06e_faults.ipynb #94792930
 @dataclass

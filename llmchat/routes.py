@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 
 from fastcore.basics import listify
@@ -85,11 +85,16 @@ def mk_model(
         lifecycle='active', deprecated_at=None, retires_at=None, max_input_tokens=200_000,
         max_tokens=64_000, capabilities=caps, min_cache=min_cache) | kw
 
+@cache
+def _sdk_models() -> list[Json]:
+    "The models that the SDK knows"
+    return [mk_model(m) for m in get_args(get_args(anthropic.types.ModelParam)[0])]
+
 def mk_models(
     models: Iterable[Any] | None = None, # Ids, or what `mk_model` makes; None: the ids of the SDK
 ) -> dict[str, Json]: # By id
     "The models of a sandbox"
-    if models is None: models = get_args(get_args(anthropic.types.ModelParam)[0])
+    if models is None: models = _sdk_models()
     return {m['id']: m for m in (mk_model(m) if isinstance(m, str) else m for m in models)}
 
 # %% ../nbs/06f_routes.ipynb #59a208c7

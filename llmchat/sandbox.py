@@ -1,4 +1,4 @@
-"""An in-process Claude API for tests: scripted replies, no key, no network
+"""An in-process Claude API for tests: scripted replies, failures on demand, no key, no network
 
 Docs: https://llmchat-owner.github.io/llmchat/sandbox.html.md"""
 
@@ -27,9 +27,9 @@ from .caching import Clock, Json, PromptCache, est_tokens, request_tokens
 from .faults import Faults, Limits, pick_fault
 from .models import infos
 from .routes import Request, find_route, message_routes, mk_model, mk_models, model_routes, read_request
+from .rules import versions
 from .sdk import LazyModule
 from .through import Through, passed
-from .rules import versions
 from .validation import refused
 
 # %% auto #0
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 else: anthropic,anyio,httpx2,mock = map(LazyModule, ('anthropic', 'anyio', 'httpx2', 'unittest.mock'))
 
 # %% ../nbs/06_sandbox.ipynb #4a6bfeb5
-_all_ = ['Answer', 'Clock', 'Cut', 'Fail', 'Faults', 'Request', 'Through', 'est_tokens', 'mk_events', 'mk_model', 'mk_reply',
-    'reply_block', 'request_tokens', 'sse', 'tool_use']
+_all_ = ['Answer', 'Clock', 'Cut', 'Fail', 'Faults', 'Request', 'Through', 'est_tokens', 'mk_events',
+    'mk_model', 'mk_reply', 'reply_block', 'request_tokens', 'sse', 'tool_use']
 
 # %% ../nbs/06_sandbox.ipynb #8a74328d
 class _Script:
@@ -93,10 +93,29 @@ class _Calls(_Script):
             self._n += 1
             return self._n, self._reply(body)
 
-# %% ../nbs/06_sandbox.ipynb #7573a4b2
+# %% ../nbs/06_sandbox.ipynb #ba5a853b
 _as_sdk = {'x-api-key': 'sandbox', 'anthropic-version': versions[-1]} # In a batch, requests have no headers
 
-class _Gate(_Calls):
+class _Checks(_Calls):
+    @cached_property
+    def models(self) -> dict[str, Json]:
+        "The models there are, by id"
+        return mk_models(self._models)
+
+    def known_model(self, body: Json) -> Json:
+        "What `models` says about the model of a request; empty if the sandbox was given none"
+        return {} if self._models is None else self.models.get(body.get('model', ''), {})
+
+    def check(self, body: Json, headers: Any = None, size: int = 0, counting: bool = False) -> Fail | None:
+        "What is wrong with a request for a message, or to count its tokens; None: nothing"
+        if self.validate:
+            info = self.models.get(str(body.get('model')), {} if self._models is None else None)
+            if no := refused(body, info, headers or _as_sdk, size, counting): return Fail(no.status, no.message, no.type)
+        if self.known_model(body).get('lifecycle') == 'retired': return Fail(404, f"model: {body['model']}")
+        return missing_file(self, body)
+
+# %% ../nbs/06_sandbox.ipynb #7573a4b2
+class _Gate(_Checks):
     def _take(self, req: Request) -> None:
         "Keep `req` and number it, and see what it gets: a reply if it takes one, or something instead"
         with self._lock:
@@ -111,37 +130,24 @@ class _Gate(_Calls):
 
     def _refusal(self, req: Request) -> Fail | None:
         "What the API has against a request; None: nothing"
-        counting = (req.method, req.path) == ('POST', '/v1/messages/count_tokens')
+        counting = req.path == '/v1/messages/count_tokens'
         if not req.asks and not counting: return None
         if not isinstance(req.body, dict): return Fail(400, 'The request body is not valid JSON')
-        fail = self.limits.refusal() if req.asks else None
-        if fail := fail or self.check(req.body, dict(req.headers), len(req.raw), counting): return fail
-        if req.asks: self.limits.take(requests=1)
-        return None
-
-    def check(self, body: Json, headers: Any = None, size: int = 0, counting: bool = False) -> Fail | None:
-        "What is wrong with a request for a message, or to count its tokens; None: nothing"
-        if self.validate:
-            info = self.models.get(str(body.get('model')), {} if self._models is None else None)
-            if no := refused(body, info, headers or _as_sdk, size, counting): return Fail(no.status, no.message, no.type)
-        if self.known_model(body).get('lifecycle') == 'retired': return Fail(404, f"model: {body['model']}")
-        return missing_file(self, body)
-
-    def known_model(self, body: Json) -> Json:
-        "What `models` says about the model of a request; empty if the sandbox was given none"
-        return {} if self._models is None else self.models.get(body.get('model', ''), {})
-
-    @cached_property
-    def models(self) -> dict[str, Json]:
-        "The models there are, by id"
-        return mk_models(self._models)
+        if req.asks and (fail := self.limits.refusal()): return fail
+        fail = self.check(req.body, dict(req.headers), len(req.raw), counting)
+        if req.asks and not fail: self.limits.take(requests=1)
+        return fail
 
 # %% ../nbs/06_sandbox.ipynb #e9a54163
-class _Api(_Gate):
-    routes = message_routes | model_routes | batch_routes | file_routes
-
-    def answer(self, body: Json, reply: Reply, n: int = 1, id: str = '', checked: bool = False) -> Any:
-        "What the API answers to the body of a request for a message"
+class _Answers(_Gate):
+    def answer(self,
+        body: Json, # Body of a request for a message
+        reply: Reply, # Any kind of reply
+        n: int = 1, # Number of the call
+        id: str = '', # Id of the request
+        checked: bool = False, # Is it known that nothing is wrong with the request?
+    ) -> Any: # `Answer`, or what is passed on as it is
+        "What the API answers"
         if not checked: reply = self.check(body) or reply
         if self.model: body = body | {'model': self.model}
         def known(out: int) -> Json: return self._known(body, f'msg_{n:04}', out)
@@ -151,9 +157,13 @@ class _Api(_Gate):
         "What a message says about the prompt it answers"
         with self._lock:
             usage = self.cache.usage(body, self.known_model(body).get('min_cache', 1024))
-            self.limits.take(output_tokens=out,
-                input_tokens=usage['input_tokens'] + usage['cache_creation_input_tokens'])
+            inp = usage['input_tokens'] + usage['cache_creation_input_tokens']
+            self.limits.take(output_tokens=out, input_tokens=inp)
             return dict(usage=usage) | self.cache.diagnose(body, id)
+
+# %% ../nbs/06_sandbox.ipynb #ef0907e0
+class _Api(_Answers):
+    routes = message_routes | model_routes | batch_routes | file_routes
 
     def _routed(self, req: Request) -> Any:
         "What the route of a request answers"
@@ -190,13 +200,15 @@ def _rechunk(chunks: Any, n: int | None) -> Any:
 # %% ../nbs/06_sandbox.ipynb #75a2581b
 async def _awaited(reply: Reply, body: Json) -> Reply:
     "`reply`, if it is a function what it returns, also if that takes time"
-    if isinstance(reply, Cut):
-        ans = await _awaited(reply.reply, body)
-        if hasattr(chunks := getattr(ans, 'chunks', None), '__aiter__'): ans = replace(ans, chunks=[c async for c in chunks])
-        return replace(reply, reply=ans)
+    if isinstance(reply, Cut): return replace(reply, reply=await _read(await _awaited(reply.reply, body)))
     if isinstance(reply, Through): return await reply.asend(body)
     res = reply(body) if callable(reply) else reply
     return await res if inspect.isawaitable(res) else res
+
+async def _read(ans: Any) -> Any:
+    "`ans`, with all that comes of it"
+    if not hasattr(chunks := getattr(ans, 'chunks', None), '__aiter__'): return ans
+    return replace(ans, chunks=[c async for c in chunks])
 
 # %% ../nbs/06_sandbox.ipynb #49ae3463
 class _Wire(_Api):
@@ -249,7 +261,7 @@ class _Clients(_Wire):
 class Sandbox(_Clients):
     "A Claude API inside the process: scripted replies, the SDK's own clients"
     @contextmanager
-    def patch(self) -> Iterator[Sandbox]:
+    def patch(self) -> Iterator[Sandbox]: # The sandbox
         "Let the requests of all clients end here, whoever made them"
         send,asend = httpx2.HTTPTransport.handle_request,httpx2.AsyncHTTPTransport.handle_async_request
         def handle(transport: Any, request: Any) -> Any:

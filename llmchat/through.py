@@ -36,10 +36,21 @@ def _refused(e: anthropic.APIStatusError) -> Answer:
     head = {k: v for k,v in e.response.headers.items() if k in ('content-type', 'retry-after', 'retry-after-ms')}
     return Answer(e.status_code, head, [e.response.content])
 
-# %% ../nbs/06g_through.ipynb #3f45ba56
+# %% ../nbs/06g_through.ipynb #5610b0e8
+def _head(r: Any) -> dict[str, str]: return {'content-type': r.headers['content-type']}
+
+def _chunks(call: Any, r: Any) -> Iterator[bytes]:
+    try: yield from r.iter_bytes()
+    finally: call.__exit__(None, None, None)
+
+async def _achunks(call: Any, r: Any) -> AsyncIterator[bytes]:
+    try:
+        async for c in r.iter_bytes(): yield c
+    finally: await call.__aexit__(None, None, None)
+
+# %% ../nbs/06g_through.ipynb #f0b5e141
 @dataclass
-class Through:
-    "A reply that a model gives"
+class _Through:
     cli: Any = 'local' # A client of the SDK; or 'local', 'local:path' for the embedded model
     model: str | None = None # Model to ask; None: the one that the request names, or the embedded one
     _made: dict[bool, Any] = field(default_factory=dict, repr=False) # Clients for a name, sync and async
@@ -53,6 +64,9 @@ class Through:
             cli = self._made[is_async]
         return cli.messages.with_streaming_response.create(**_sent(body, model))
 
+# %% ../nbs/06g_through.ipynb #f89db124
+class Through(_Through):
+    "A reply that a model gives"
     def __call__(self, body: Json) -> Answer:
         "Ask, and wait for the answer or its beginning"
         if isinstance(self.cli, anthropic.AsyncAnthropic):
@@ -65,27 +79,17 @@ class Through:
 
     async def asend(self, body: Json) -> Answer:
         "The same, while others go on"
-        if not isinstance(self.cli, (str, anthropic.AsyncAnthropic)):
-            ans = await anyio.to_thread.run_sync(self, body)
-            return ans if isinstance(ans.chunks, list) else Answer(ans.status, ans.headers, _threaded(ans.chunks))
+        if not isinstance(self.cli, (str, anthropic.AsyncAnthropic)): return await _threaded(self, body)
         call = self._create(True, body)
         try: r = await call.__aenter__()
         except anthropic.APIStatusError as e: return _refused(e)
-        return Answer(r.status_code, _head(r), _achunks(call, r) if body.get('stream') else [await _whole(call, r)])
+        chunks = _achunks(call, r)
+        return Answer(r.status_code, _head(r), chunks if body.get('stream') else [b''.join([c async for c in chunks])])
 
-# %% ../nbs/06g_through.ipynb #5f4869c1
-def _head(r: Any) -> dict[str, str]: return {'content-type': r.headers['content-type']}
-
-def _chunks(call: Any, r: Any) -> Iterator[bytes]:
-    try: yield from r.iter_bytes()
-    finally: call.__exit__(None, None, None)
-
-async def _achunks(call: Any, r: Any) -> AsyncIterator[bytes]:
-    try:
-        async for c in r.iter_bytes(): yield c
-    finally: await call.__aexit__(None, None, None)
-
-async def _whole(call: Any, r: Any) -> bytes: return b''.join([c async for c in _achunks(call, r)])
-
-async def _threaded(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
-    while (c := await anyio.to_thread.run_sync(next, chunks, None)) is not None: yield c
+# %% ../nbs/06g_through.ipynb #1ba14af7
+async def _threaded(reply: Through, body: Json) -> Answer:
+    "What a sync client answers"
+    ans = await anyio.to_thread.run_sync(reply, body)
+    async def pieces() -> AsyncIterator[bytes]:
+        while (c := await anyio.to_thread.run_sync(next, ans.chunks, None)) is not None: yield c
+    return ans if isinstance(ans.chunks, list) else Answer(ans.status, ans.headers, pieces())
