@@ -1,5 +1,5 @@
 "What a model can do decides, as the API says it: asked once, only where it matters, and never a reason to fail"
-import asyncio, json, threading, warnings
+import asyncio, json, subprocess, sys, threading, warnings
 
 import anthropic, httpx2, pytest
 from hypothesis import given, strategies as st
@@ -91,6 +91,13 @@ def test_a_plain_text_asks_nothing(way):
     way.call(c, ['Hi', 'Hello', [mk_doc('Dogs bark.', citations=False), 'Hi']], stop='x', temp=.5, prefill='Oh', tools=[now])
     way.read(c, 'Hi'), way.call(chat, 'Hi'), way.call(chat, 'Hi'), way.call(c.count, [IMAGE])
     assert (sb.asked, len(sb.sent)) == (0, 4)
+
+@both
+def test_one_call_of_a_client_may_be_cached_or_not(way):
+    sb = Sandbox(lambda body: 'Hi')
+    plain, cached = way.Client(M, way.sdk(sb)), way.Client(M, way.sdk(sb), cache=True)
+    for c, kw in (plain, {}), (plain, dict(cache=True)), (cached, {}), (cached, dict(cache=False)): way.call(c, 'Hi', **kw)
+    assert ['cache_control' in r.body for r in sb.requests] == [False, True, True, False]
 
 def test_where_it_was_found():
     picture = dict(type='image', source=dict(type='url', url='u'))
@@ -280,6 +287,10 @@ def test_an_unknown_model_works(way, seen):
     c = way.Client('claude-of-the-future', way.sdk(sb))
     way.call(c, 'Hi'), way.call(c, [IMAGE], think='low')
     assert not seen and len(sb.requests) == 3
+
+def test_importing_asks_nobody_and_loads_nothing():
+    code = "import sys, llmchat; print(sorted({'anthropic', 'asyncio', 'genai_prices', 'httpx2', 'pydantic'} & sys.modules.keys()))"
+    assert subprocess.check_output([sys.executable, '-c', code], text=True) == '[]\n'
 
 # ---- the model on this machine
 

@@ -23,7 +23,7 @@ ENTRIES = {
     'Low-level events': ['events=True', '.type'],
     'The final message and total tokens of a stream': ['get_final_message', '.value', 'use.total'],
     'Images': ['base64', 'Path(', 'URL(', 'max_image', 'BMP', "* 2"],
-    'PDFs': ['application/pdf', 'URL(', 'file'],
+    'PDFs': ['application/pdf', 'URL(', 'file', 'files.upload', 'Files('],
     'Documents with citations': ['mk_doc', '[^1]', 'citations'],
     'Extended thinking by budget': ['budget_tokens', 'maxthinktok', 'signature', 'chat.h'],
     'Adaptive thinking with effort': ["think='high'", 'adaptive', 'effort', 'Thinking'],
