@@ -141,7 +141,8 @@ class _Kept(_Turns[ReplyT, StreamT, CountT, ListT]):
         "Read a chat from a file; `ValueError` if it is none"
         data, old = read_kept(path)
         lost = [n for n in data.get('tools', []) if not kw.get('tools') and not kw.get('ns')]
-        if lost: warn(f'{path} has no functions in it; the chat had {", ".join(lost)}. Give them again as tools=[…].')
+        told = f'{path} has no functions in it; the chat had {", ".join(lost)}. Give them again as tools=[…].'
+        if lost: warn(told, stacklevel=2)
         about = dict(model=data.get('model'), cont_pr=data.get('cont_pr')) | data.get('settings', {})
         chat = cls(**(about | kw), cli=cli)
         chat._resume(data)

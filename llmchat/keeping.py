@@ -100,11 +100,12 @@ def _entries(path: Any, lines: list[bytes]) -> Iterator[dict[str, Any]]:
 
 # %% ../nbs/00i_keeping.ipynb #d41f0aa1
 def _head(path: Any, line: bytes, is_page: bool) -> dict[str, Any]:
-    "The first line of a file, or the data of a page; `ValueError` if it is not one of ours"
+    "The first line of a file, or the data of a page; `ValueError` if it is none of ours"
     try: head = page_data(line.decode()) if is_page else json.loads(line)
     except ValueError as e: raise ValueError(f'{path} is not a saved chat, nor a journal: {e}') from e
     n = head.get('llmchat') if isinstance(head, dict) else None
-    if not isinstance(n, int) or n <= version and 'h' not in head: raise ValueError(f'{path} is JSON, but no saved chat')
+    if not isinstance(n, int) or n <= version and 'h' not in head:
+        raise ValueError(f'{path} is JSON, but no saved chat')
     if n > version: raise ValueError(f'{path} has format {n}, and this llmchat reads up to {version}. Update it.')
     return head
 
@@ -118,7 +119,8 @@ def read_kept(
     is_page = raw[:15].lower() == b'<!doctype html>'
     data = _head(path, raw if is_page else lines[0] if lines else torn, is_page)
     if not data.pop('journal', False): return data, None
-    if torn: warn(f'{path} ends in the middle of a turn that had not finished; {len(torn)} bytes of it are left out')
+    told = f'{path} ends in the middle of a turn that had not finished; {len(torn)} bytes of it are left out'
+    if torn: warn(told, stacklevel=3)
     for e in _entries(path, lines[1:]): _replay(data, e)
     return data, Journal(path, len(raw) - len(torn), len(torn))
 

@@ -12,7 +12,7 @@ from llmchat.sandbox import Cut, Fail, tool_use
 
 KILLS = int(os.environ.get('LLMCHAT_KILLS', 20)) # Processes to be killed
 SEED = int(os.environ.get('LLMCHAT_SEED', 0)) or random.randrange(1_000_000)
-PAUSED = dict(content=['Looking…'], stop_reason='pause_turn')
+PAUSED = dict(content=['Looking…', dict(type='server_tool_use', name='web_search', input=dict(query='x'))], stop_reason='pause_turn')
 
 def same(a, b):
     "Fail unless one chat goes on exactly as the other would"
