@@ -28,7 +28,7 @@ def test_replies_of_all_kinds_come_whole_and_streamed(way, cloud, kind):
 @both
 @clouds
 def test_a_conversation_with_tools(way, cloud):
-    sb = Sandbox([['Adding.', tool_use('sums', a=1, b=[2])], 'It is 2.', 'Bye.'], models=[M], validate=True)
+    sb = Sandbox([['Adding.', tool_use('sums', a=1, b=[2])], 'It is 2.', 'Bye.'], models=[M])
     chat = way.Chat(M, client(way, cloud, sb), tools=TOOLS)
     way.read(chat.toolloop, 'Add.')
     way.call(chat, 'Bye', think='low')
