@@ -169,7 +169,7 @@ def do_retry(self: Talk, arg: str) -> None:
 # %% ../nbs/07b_talk.ipynb #aaf2cf47
 @patch
 def do_save(self: Talk, arg: str) -> None:
-    "FILE: write the conversation, as .json to load again, .html to read (and load), or .md"
+    "FILE: write the conversation: .json to load again, .html or .md to read"
     path = Path(arg or 'chat.json').expanduser()
     if path.suffix == '.html': self.chat.to_html(path)
     elif path.suffix == '.md': self.chat.to_md(path)
@@ -178,11 +178,12 @@ def do_save(self: Talk, arg: str) -> None:
 
 @patch
 def do_load(self: Talk, arg: str) -> None:
-    "FILE: go on with a conversation that was saved; without FILE, with the last one"
+    "FILE: go on with a conversation that was saved, or the last one"
     kept = {k: self.chat.settings[k] for k in ('tools', 'approve', 'max_cost')}
     self.chat = load_chat(arg or None, lambda model: self.chat.c, **kept)
     put(f"{count(len(self.chat.h), 'message')} loaded\n", sys.stderr)
 
+# %% ../nbs/07b_talk.ipynb #647eca7d
 @patch
 def do_model(self: Talk, arg: str) -> None:
     "ID: let another model go on; without ID, say which it is"
@@ -245,6 +246,7 @@ def run(self: Talk) -> None:
         finally: write()
     put('\n', sys.stderr)
 
+# %% ../nbs/07b_talk.ipynb #d0ce3e5c
 @patch
 def _step(self: Talk) -> None:
     "One prompt, and what follows"

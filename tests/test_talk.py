@@ -1,10 +1,10 @@
 "A conversation in a terminal, through a pseudo-terminal, with a server on loopback in the place of Claude"
-import json, re
+import io, json, re
 from pathlib import Path
 
 import pexpect, pytest
 
-from llmchat.terminal import whole_blocks
+from llmchat.terminal import View, whole_blocks
 from test_cli import ANSWER, COMMAND, KEY, env, process, server # noqa: F401
 from llmchat.sandbox import mk_events, mk_reply, sse, tool_use
 import test_cli
@@ -94,6 +94,34 @@ def test_long_answers_are_whole(person):
     p.leaves()
     text = seen(p.all)
     for i in range(60): assert f'Paragraph {i} is here.' in text and f'x{i} = {i}' in text
+
+def on_screen(raw):
+    "What is left to see after Rich has drawn over what it drew before"
+    lines, y, x = [''], 0, 0
+    for c in re.findall(r'\x1b\[[0-9;?]*[A-Za-z]|.', raw, re.S):
+        if c == '\n':
+            y, x = y + 1, 0
+            lines += [''] * (y - len(lines) + 1)
+        elif c == '\r': x = 0
+        elif c == '\x1b[2K': lines[y] = ''
+        elif c == '\x1b[1A': y -= 1
+        elif c[0] != '\x1b': lines[y], x = lines[y][:x].ljust(x) + c + lines[y][x + 1:], x + 1
+    return '\n'.join(lines)
+
+CODE = 'Here it is:\n\n```python\nfirst = 1\n\nsecond = 2\n```\n\nIt is <short>. ![x](https://a.b/c.png)\n\n- one\n- two\n\nEnd.'
+
+@pytest.mark.parametrize('size', [1, 3, 8, 200])
+@pytest.mark.parametrize('height', [6, 40])
+def test_what_is_left_on_the_screen(monkeypatch, size, height):
+    class Terminal(io.StringIO):
+        def isatty(self): return True
+    for k, v in dict(TERM='xterm', COLUMNS='60', LINES=str(height), NO_COLOR='1').items(): monkeypatch.setenv(k, v)
+    view = View(screen := Terminal())
+    for i in range(0, len(CODE), size): view.add(CODE[i:i + size])
+    view.end()
+    text = '\n'.join(l.rstrip() for l in on_screen(screen.getvalue()).split('\n')).strip()
+    text = re.sub('\n{3,}', '\n\n', text) # Rich puts more space around code
+    assert text == 'Here it is:\n\n first = 1\n\n second = 2\n\nIt is <short>. [picture: x, https://a.b/c.png]\n\n • one\n • two\n\nEnd.'
 
 def test_without_rich_it_is_plain(person, tmp_path):
     (tmp_path/'sitecustomize.py').write_text('import sys\nclass No:\n    def find_spec(self, name, *a):\n        if name == "rich": raise ImportError(name)\n'
