@@ -124,10 +124,11 @@ def _taken(block: dict[str, Any]) -> Iterator[str]:
 # %% ../nbs/00e_requests.ipynb #b0b3471f
 def _set(req: dict[str, Any]) -> Iterator[tuple[str, str]]:
     "The capabilities that the settings of a request take, and which settings"
-    if req.get('thinking', {}).get('type') in ('adaptive', 'enabled'): yield 'thinking', 'thinking'
-    out = req.get('output_config') or {}
-    if out.get('effort'): yield f"effort.{out['effort']}", 'output_config'
-    if out.get('format'): yield 'structured_outputs', 'output_config'
+    if req.get('thinking', {}).get('type') in ('adaptive', 'enabled'): yield 'thinking', '`think`'
+    out = req.get('output_config')
+    if not isinstance(out, dict): out = {}
+    if out.get('effort'): yield f"effort.{out['effort']}", f"the effort {out['effort']!r}"
+    if out.get('format'): yield 'structured_outputs', '`output_config`'
     for t in req.get('tools', ()):
         if t.get('strict'): yield 'structured_outputs', f"the tool {t['name']}"
         for k in 'web_search', 'code_execution':
