@@ -92,7 +92,8 @@ def sources(
     what = 'the notebook' if name.endswith('.ipynb') else 'made from'
     url = f'{cfg.git_url}/blob/{cfg.branch}/{cfg.nbs_path.name}/{name}'
     return (f'<p class="page-sources">This page is {what} <a href="{url}">{cfg.nbs_path.name}/{name}</a>; '
-        f'here it is as <a href="{nbpath2html(Path(name))}.md">plain text</a>.</p>')
+        f'here it is as <a href="{nbpath2html(Path(name))}.md">plain text</a>, '
+        'and <a href="llms.txt">llms.txt</a> lists all pages so.</p>')
 
 def inlined(
     img:re.Match, # An `img` of a drawing of ours
