@@ -1,6 +1,7 @@
 """A sandbox in a process of its own, on a loopback port, and a job that works with it: for tests that kill the job
 
-`python loopback.py serve ANSWER_SECONDS BATCH_SECONDS DRIP_SECONDS` prints its port; `python loopback.py work PORT FILE PROMPTS` does the job.
+`loopback.py serve ANSWER_SECONDS BATCH_SECONDS DRIP_SECONDS` prints its port;
+`loopback.py work PORT FILE PROMPTS [PART]` does the job and prints what it took.
 """
 import json, resource, sys, time
 from collections import Counter
@@ -39,17 +40,20 @@ def serve(answer_secs, batch_secs, drip_secs):
                 for b in (b for b in sb.state['batches'].values() if b and b.lines is None):
                     for o in b.held: reply(json.loads(o.params))
                 made = len(sb.state['batches'])
-                return self.send(200, {}, [json.dumps(dict(n=len(asked), most=max(asked.values()), batches=made)).encode()])
+                said = dict(n=len(asked), most=max(asked.values()), batches=made)
+                return self.send(200, {}, [json.dumps(said).encode()])
             self.handle_it()
         do_DELETE = lambda self: self.handle_it()
         def do_POST(self):
             self.handle_it(self.rfile.read(int(self.headers['content-length'])), answer_secs)
         def handle_it(self, body=None, wait=0):
-            request = httpx2.Request(self.command, f"http://{self.headers['host']}{self.path}", headers=dict(self.headers), content=body)
+            url = f"http://{self.headers['host']}{self.path}"
+            request = httpx2.Request(self.command, url, headers=dict(self.headers), content=body)
             with lock: r = sb._handle(request)
             time.sleep(wait)
             head = {k: v for k, v in r.headers.items() if k in ('content-type', 'request-id')}
-            self.send(r.status_code, head, r.iter_raw() if r.headers.get('content-type') == 'application/x-jsonl' else [r.content])
+            many = r.headers.get('content-type') == 'application/x-jsonl'
+            self.send(r.status_code, head, r.iter_raw() if many else [r.content])
         def send(self, status, head, chunks):
             try:
                 self.send_response(status)
@@ -81,7 +85,7 @@ def work(port, path, n, part=None):
     jobs.max_requests = part or jobs.max_requests
     cli = anthropic.Anthropic(api_key='k', base_url=f'http://127.0.0.1:{port}')
     wall, cpu = time.perf_counter(), time.process_time()
-    b = Batch(MODEL, Prompts(n), path, cli=cli, settle=1, sleep=lambda secs: time.sleep(min(secs, .1)), progress=False, maxtok=100)
+    b = Batch(MODEL, Prompts(n), path, cli=cli, settle=1, sleep=lambda secs: time.sleep(min(secs, .1)), maxtok=100)
     b.run()
     done = dict(counts=b.counts, wall=time.perf_counter() - wall, cpu=time.process_time() - cpu)
     mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == 'linux' else 1024**2)

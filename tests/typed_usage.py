@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import llmchat
-from llmchat import (URL, AsyncChat, AsyncClient, Chat, Client, Sandbox, Usage, contents, find_block, find_model, mk_doc,
-    mk_msg, mk_msgs, mk_tool, model_info, models, text_editor, text_editor_conf, usage)
+from llmchat import (URL, AsyncBatch, AsyncChat, AsyncClient, AsyncFiles, Batch, Chat, Client, Files, Sandbox, Usage,
+    contents, find_block, find_model, mk_doc, mk_msg, mk_msgs, mk_tool, model_info, models, read_prompts,
+    text_editor, text_editor_conf, usage)
 
 version: str = llmchat.__version__
 
@@ -52,6 +53,24 @@ async def awaited() -> None:
         async for step in chat.toolloop('Add 1 and 2.'): print(contents(step))
         order = await chat.parse('Three lamps, please.', Order)
         print(stop, order.item, await AsyncClient().count('Hi'))
+
+
+def many() -> None:
+    b = Batch('claude-sonnet-5-5', read_prompts('p.csv', id='nr'), 'job.jsonl', sp='Be brief.', maxtok=100)
+    cost: float | None = b.estimate(out=10).cost
+    done: Batch = b.run()
+    failed: list[object] = done.ids('errored')
+    again: Batch = Batch.load('job.jsonl').retry(failed)
+    print(cost, again['a'], again.answers(), again.counts['succeeded'], again.use.total, again.cost)
+    pdf = Files().upload(Path('dog.pdf'))
+    size: int = pdf.size_bytes
+    print(size, mk_doc(pdf))
+
+
+async def many_awaited() -> None:
+    b = await AsyncBatch('claude-sonnet-5-5', dict(a='Hi')).run()
+    pdf = await AsyncFiles().upload(b'%PDF')
+    print(b.answers(), pdf.id)
 
 
 def edited() -> None:
