@@ -95,7 +95,7 @@ def prompt_blocks(
     "The blocks of a prompt, in the order in which it is read"
     for part in 'tools', 'system':
         if items := body.get(part): yield from _items(part, items, 0 if isinstance(items, str) else 2)
-    for i,msg in enumerate(body['messages']):
+    for i,msg in enumerate(body.get('messages') or []):
         content = msg['content']
         envelope = len(_dumps({**msg, 'content': '' if isinstance(content, str) else []}))
         if isinstance(content, str): envelope -= 2
@@ -105,7 +105,7 @@ def prompt_blocks(
 def _seeds(body: Json) -> dict[str, str]:
     "What each part depends on besides its blocks"
     form = (body.get('output_config') or {}).get('format')
-    seen = '"type":"image"' in _dumps(body['messages'])
+    seen = '"type":"image"' in _dumps(body.get('messages'))
     early = [body.get('model')],[body.get('speed') or 'standard']
     late = [body.get('tool_choice') or {'type': 'auto'}, body.get('thinking'), form, seen]
     parts = accumulate([*early, late], lambda a,b: a + b)
@@ -189,6 +189,7 @@ def usage(self: PromptCache,
     least: int = 1024, # Tokens; shorter prefixes are not kept
 ) -> Json: # Usage as the API reports it, without output
     "What a request reads and writes; after it, that is done"
+    if '"cache_control"' not in _dumps(body): return input_usage(body)
     spans = prefixes(body)
     marks = {i: ttl for i,ttl in breakpoints(body, spans).items() if spans[i].tokens >= least}
     if not marks: return input_usage(body)
