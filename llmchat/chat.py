@@ -31,7 +31,7 @@ from .structured import Answer
 from .toolloop import final_prompt, loop_course
 from .tools import Toolbox
 from .turns import BaseChat
-from .usage import Ledger, Notes, Usage, usage_table
+from .usage import Ledger, Notes, usage_table
 
 # %% ../nbs/00l_chat.ipynb #2808b0a3
 if TYPE_CHECKING: from anthropic.types import Message
@@ -85,13 +85,6 @@ class _Answers(_Loops[ReplyT, StreamT, CountT, ListT]):
         msg, answer = self._checked(pr, kwargs), Answer(T)
         exchange = self._exchange(kwargs)
         return self.c._go(self._turn(msg, lambda msgs: self.c._object(exchange, msgs, answer, retries)))
-
-    @property
-    def use(self) -> Usage: return self._ledger.use
-    @property
-    def cost(self) -> float | None: return self._ledger.cost
-    @property
-    def saved(self) -> float | None: return self._ledger.saved
 
 # %% ../nbs/00l_chat.ipynb #681332ff
 class _Turns(_Answers[ReplyT, StreamT, CountT, ListT]):

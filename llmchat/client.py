@@ -22,7 +22,7 @@ from .requests import Effort, Settings, mk_request, needs
 from .sdk import need_key, redact_error
 from .structured import Answer, called, parsed, until_fits
 from .tools import Toolbox, cut_off, mk_box, not_run, run_calls
-from .usage import Usage, usage_table
+from .usage import usage_table
 
 # %% ../nbs/00k_client.ipynb #2808b0a3
 if TYPE_CHECKING: from anthropic.types import Message
@@ -160,12 +160,6 @@ class AnyClient(_Values[ReplyT, StreamT, CountT, ListT]):
         req = mk_request(self.model, msgs, sp=sp, tools=mk_box(tools).schemas)
         return self._go(self._count({k: v for k, v in req.items() if k != 'max_tokens'}))
 
-    @property
-    def use(self) -> Usage: return self._ledger.use
-    @property
-    def cost(self) -> float | None: return self._ledger.cost
-    @property
-    def saved(self) -> float | None: return self._ledger.saved
     @property
     def stop_reason(self) -> str | None: return self.result and self.result.stop_reason
     @property

@@ -18,15 +18,16 @@ from .requests import can
 from .sdk import anthropic
 from .tools import BadCall, Tool, check, cut_off, re_name, schema_of, tool_name
 
-# %% ../nbs/01a_structured.ipynb #70577db3
+# %% ../nbs/01a_structured.ipynb #cc706482
 class ReplyError(ValueError):
     "A reply that does not hold what was asked for"
     def __init__(self, problem: str, reply: Any) -> None:
         super().__init__(f'{problem} It ended with stop_reason {reply.stop_reason!r}: {contents(reply):.200}')
         self.reply = reply # The SDK's `Message`
 
+# %% ../nbs/01a_structured.ipynb #70577db3
 def until_fits(
-    attempt: Callable[[list[dict[str, Any]]], Flow], # Given what was said so far, returns value, problem, reply and messages
+    attempt: Callable[[list[dict[str, Any]]], Flow], # Given what was said, returns value, problem, reply, messages
     retries: int = 0 # How often the model is told of a problem
 ) -> Flow: # Returns the value, the reply and the new messages; `ReplyError` if nothing fitted
     "Ask, and ask again with the problem, until the reply fits"
@@ -39,7 +40,7 @@ def until_fits(
 
 # %% ../nbs/01a_structured.ipynb #0c5929a1
 def forced(
-    exchange: Callable[..., Flow], # One request: given messages, more settings and `keep`, returns the reply and messages
+    exchange: Callable[..., Flow], # Given messages, more settings and `keep`, returns the reply and messages
     msgs: list[dict[str, Any]], # The dialog
     choice: Any, # The tool choice
     keep: Callable[..., Any] # Given each call and its value
@@ -50,6 +51,7 @@ def forced(
         if 'tool_choice' not in str(e): raise
     return (yield from exchange(msgs, dict(tool_choice=None), keep))
 
+# %% ../nbs/01a_structured.ipynb #009d3ffd
 def called(exchange: Callable[..., Flow], msgs: list[dict[str, Any]], choice: Any, said: list[dict[str, Any]]) -> Flow:
     "An attempt at the values of calls"
     values: dict[str, Any] = {}
@@ -104,7 +106,8 @@ def parsed(exchange: Callable[..., Flow], msgs: list[dict[str, Any]], answer: An
     said: list[dict[str, Any]]) -> Flow:
     "An attempt at one object"
     if can(info, 'structured_outputs') is False or not is_closed(answer.schema):
-        def with_tool(msgs: Any, more: Any, keep: Any) -> Flow: return exchange(msgs, more | dict(tools=answer.tool), keep)
+        def with_tool(msgs: Any, more: Any, keep: Any) -> Flow:
+            return exchange(msgs, more | dict(tools=answer.tool), keep)
         values, problem, r, more = yield from called(with_tool, msgs, answer.tool.name, said)
         return (answer.read(values[0]) if values else None), problem, r, more
     r, more = yield from exchange(msgs + said, answer.settings, None)

@@ -16,13 +16,14 @@ from .drivers import End, Flow, PART, ask
 from .messages import mk_msg
 from .tools import cut_off
 
-# %% ../nbs/01_toolloop.ipynb #fb581510
+# %% ../nbs/01_toolloop.ipynb #f0646cc6
 final_prompt = 'No more tools can be used now. Say what you have found, and what is still to be done, if anything.'
 
 def _goes_on(r: Any, results: list[Any]) -> bool:
     "Is there more to do after a reply? Yes if its calls have run, or if the API has paused to be called again"
     return r.stop_reason == 'pause_turn' or (bool(results) and r.stop_reason not in cut_off)
 
+# %% ../nbs/01_toolloop.ipynb #fb581510
 def loop_course(
     turn: Callable[..., Flow], # The course of one turn, for a message and more settings
     chat: Any, # The chat, of which `h` and `last` are read

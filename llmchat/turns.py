@@ -15,7 +15,7 @@ from typing import Any, Generic, TYPE_CHECKING
 
 from fastcore.basics import patch
 
-from .asking import BaseClient, CountT, ListT, ReplyT, StreamT
+from .asking import BaseClient, CountT, ListT, ReplyT, StreamT, Totals
 from .client import Client
 from .drivers import Flow
 from .keeping import Journal, Record, plain_settings, turn_data, version
@@ -40,7 +40,7 @@ def _split(kw: dict[str, Any], *groups: tuple[str, ...]) -> list[dict[str, Any]]
     return [{k: v for k, v in kw.items() if not any(k in g for g in groups)}, *res]
 
 # %% ../nbs/00ka_turns.ipynb #c5fe3a25
-class BaseChat(Generic[ReplyT, StreamT, CountT, ListT]):
+class BaseChat(Totals, Generic[ReplyT, StreamT, CountT, ListT]):
     "What a chat keeps; how it waits is for `Chat` and `AsyncChat`"
     _client: Any = Client
 

@@ -45,6 +45,14 @@ def conversation() -> None:
     print(reply.stop_reason, stream.value, role, number, chat.undo(), chat.use.total, chat.cost, mk_msgs([mk_msg('Hi')]))
 
 
+def kept() -> None:
+    chat = Chat('claude-sonnet-5-5', journal='talk.jsonl', max_wait=30, on_retry=print)
+    chat.save('talk.json')
+    again: Chat = Chat.load('talk.json', tools=[sums])
+    other: AsyncChat = AsyncChat.load('talk.jsonl')
+    print(again.fork().h, other.use.total)
+
+
 async def awaited() -> None:
     async with AsyncChat('claude-sonnet-5-5', AsyncClient('claude-sonnet-5-5', Sandbox(['Hi']).aclient())) as chat:
         reply = await chat('Hi')
