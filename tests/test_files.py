@@ -39,7 +39,7 @@ def test_upload_and_use(both, data, name, kind):
         doc = mk_doc(f)
         assert doc['title'] == name and doc['source'] == dict(type='file', file_id=f.id)
         check_request(body | dict(messages=[mk_msg([doc, 'What is it?'])]))
-    assert Client(MODEL, sb.client())([f, 'What is it?']).content[0].text == 'ok'
+    assert Client(MODEL, sb.client())([[f, 'What is it?']]).content[0].text == 'ok'
 
 def test_paths_once_and_paging(both, tmp_path):
     sb = Sandbox()
