@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect, os
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cached_property
 from itertools import count
@@ -263,20 +263,37 @@ class Sandbox(_Clients):
     @contextmanager
     def patch(self) -> Iterator[Sandbox]: # The sandbox
         "Let the requests of all clients end here, whoever made them"
-        send,asend = httpx2.HTTPTransport.handle_request,httpx2.AsyncHTTPTransport.handle_async_request
-        def handle(transport: Any, request: Any) -> Any:
-            if not _ours(request): return send(transport, request)
-            request.read()
-            return _soon(self._handle(request))
-        async def ahandle(transport: Any, request: Any) -> Any:
-            if not _ours(request): return await asend(transport, request)
-            await request.aread()
-            return _soon(await self._ahandle(request))
-        with (mock.patch.object(httpx2.HTTPTransport, 'handle_request', handle),
-              mock.patch.object(httpx2.AsyncHTTPTransport, 'handle_async_request', ahandle),
-              mock.patch.dict(os.environ, ANTHROPIC_API_KEY='sandbox'),
-              mock.patch.dict(infos, clear=True)): yield self
+        with ExitStack() as stack:
+            for cls in _transports(httpx2.BaseTransport): _divert(stack, cls, self._handle)
+            for cls in _transports(httpx2.AsyncBaseTransport): _adivert(stack, cls, self._ahandle)
+            stack.enter_context(mock.patch.dict(os.environ, ANTHROPIC_API_KEY='sandbox'))
+            stack.enter_context(mock.patch.dict(infos, clear=True))
+            yield self
 
+def _transports(base: Any) -> list[Any]:
+    "The transports that send something over a network: of `httpx2`, and of the SDK for `aiohttp`"
+    anthropic.Anthropic # Imports what there is
+    return [c for c in base.__subclasses__() if c.__name__ in ('HTTPTransport', 'AsyncHTTPTransport', 'AiohttpTransport')]
+
+# %% ../nbs/06_sandbox.ipynb #229b4888
+def _divert(stack: ExitStack, cls: Any, handle: Callable[..., Any]) -> None:
+    "Let `handle` answer what a transport would send to the API"
+    send = cls.handle_request
+    def diverted(transport: Any, request: Any) -> Any:
+        if not _ours(request): return send(transport, request)
+        request.read()
+        return _soon(handle(request))
+    stack.enter_context(mock.patch.object(cls, 'handle_request', diverted))
+
+def _adivert(stack: ExitStack, cls: Any, handle: Callable[..., Any]) -> None:
+    send = cls.handle_async_request
+    async def diverted(transport: Any, request: Any) -> Any:
+        if not _ours(request): return await send(transport, request)
+        await request.aread()
+        return _soon(await handle(request))
+    stack.enter_context(mock.patch.object(cls, 'handle_async_request', diverted))
+
+# %% ../nbs/06_sandbox.ipynb #e6287d07
 def _ours(request: Any) -> bool: return 'anthropic-version' in request.headers and passed not in request.headers
 
 def _soon(res: Any) -> Any:

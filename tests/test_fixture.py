@@ -1,5 +1,6 @@
 "The fixture `sandbox` and `Sandbox.patch`: whose requests end in a sandbox, and what that leaves behind"
 import asyncio, os, subprocess, sys, tomllib
+from importlib.util import find_spec
 from pathlib import Path
 
 import anthropic, httpx2, pytest
@@ -28,6 +29,14 @@ def test_async_clients_and_streams():
     async def go():
         async with anthropic.AsyncAnthropic() as cli, cli.messages.stream(**ASK) as s: first = await s.get_final_text()
         async with aearly: return first, text(await aearly.messages.create(**ASK))
+    with Sandbox(['a', 'b']).patch(): assert asyncio.run(go()) == ('a', 'b')
+
+@pytest.mark.skipif(not find_spec('aiohttp'), reason='no aiohttp')
+def test_clients_on_aiohttp():
+    async def go():
+        async with anthropic.AsyncAnthropic(http_client=anthropic.DefaultAioHttpClient()) as cli:
+            async with cli.messages.stream(**ASK) as s: first = await s.get_final_text()
+            return first, text(await cli.messages.create(**ASK))
     with Sandbox(['a', 'b']).patch(): assert asyncio.run(go()) == ('a', 'b')
 
 def test_everything_is_as_it_was(monkeypatch):

@@ -472,6 +472,13 @@ s.Sandbox(['Hi', s.Fail(529)])
 assert not {'anthropic', 'httpx2', 'anyio', 'pydantic'} & sys.modules.keys()"""
     subprocess.run([sys.executable, '-c', code], check=True)
 
+@pytest.mark.parametrize('body', [{}, {'messages': []}, {'messages': [], 'cache_control': {'type': 'ephemeral'}},
+    {'messages': [{'role': 'user', 'content': []}], 'stream': True}])
+def test_without_validation_anything_is_answered(body):
+    cli = Sandbox('Hi', validate=False).client()
+    res = cli.post('/v1/messages', body=body, cast_to=httpx2.Response)
+    assert res.status_code == 200 and b'Hi' in res.content
+
 # ---- real streams
 
 RECORDINGS = Path(os.environ.get('LLMCHAT_RECORDINGS', Path(__file__).parents[2]/'shared/data/claude-recordings.jsonl'))
