@@ -146,17 +146,25 @@ def open_menu(tab):
     menu = tab.locator('.navbar-toggler')
     if menu.is_visible(): menu.click()
 
-def test_search_finds_a_section(tab, base):
+@pytest.mark.parametrize('word, where', [('toolloop', 'toolloop.html'), ('mk_doc', 'messages.html#mk_doc')])
+def test_search_goes_to_the_right_section(tab, base, word, where):
     tab.goto(f'{base}/index.html')
     open_menu(tab)
-    tab.get_by_role('searchbox').or_(tab.locator('.aa-Input')).first.fill('toolloop')
-    hit = tab.locator('.search-result, .aa-Item a').first
-    hit.click()
-    tab.wait_for_url('**/toolloop.html*')
-    assert 'toolloop' in tab.locator('main').inner_text().lower()
-    where = urlsplit(tab.url).fragment
-    if where: assert tab.locator(f'[id="{where}"]').is_visible()
+    tab.get_by_role('searchbox').or_(tab.locator('.aa-Input')).first.fill(word)
+    tab.locator('.search-result, .aa-Item a').first.click()
+    tab.wait_for_url(f'{base}/{where}')
+    place = urlsplit(tab.url).fragment
+    target = tab.locator(f'[id="{place}"]' if place else 'h1').first
+    assert word in target.inner_text() and target.is_visible()
     assert not tab.errors
+
+def test_menu_of_pages_opens_below_the_header(tab, base, width):
+    if width > 992: pytest.skip('it is always open')
+    tab.goto(f'{base}/index.html')
+    tab.locator('.quarto-btn-toggle').first.click()
+    first = tab.locator('#quarto-sidebar a').first
+    tab.wait_for_function('document.querySelector("#quarto-sidebar").getBoundingClientRect().left >= 0')
+    assert first.bounding_box()['y'] >= tab.locator('#quarto-header').bounding_box()['height']
 
 def background(tab):
     return sum(map(int, re.findall(r'\d+', tab.evaluate('getComputedStyle(document.body).backgroundColor'))[:3]))

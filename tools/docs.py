@@ -1,6 +1,6 @@
 """Build the site into _docs without Quarto: nbdev processes the notebooks as `nbdev-docs` does, smalldocs renders them.
 `python tools/docs.py finish` completes a site that Quarto rendered: what both have in common is added here."""
-import re, shutil, sys
+import json, re, shutil, sys
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
@@ -149,6 +149,13 @@ def problems(
 def check(docs, broken=()):
     if bad := list(problems(docs, broken)): sys.exit('\n'.join(bad))
 
+def rank(
+    path:Path, # smalldocs' index for its search
+):
+    "Let a page whose title is searched for come before its sections: the beginning of a page is a section named like it."
+    entries = json.loads(path.read_text(encoding='utf-8'))
+    path.write_text(json.dumps([e | dict(section=e['section'] or e['title']) for e in entries], ensure_ascii=False), encoding='utf-8')
+
 def build(
     dest:Path, # Where the site goes; what is there is replaced
 )->int: # The number of pages
@@ -160,6 +167,7 @@ def build(
         shutil.copytree(proc, root)
         site = NbSite(load(root), quiet=True)
         n = site.build()
+        rank(site.out/'search.json')
         finish(root, site.out)
         check(site.out, site.broken)
         shutil.rmtree(dest, ignore_errors=True)
