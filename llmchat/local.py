@@ -116,9 +116,10 @@ def _run() -> None:
     "What the server's process does"
     import xllamacpp
     server = xllamacpp.Server(_params(Path(sys.argv[1])))
-    print(server.listening_address, flush=True)
-    sys.stdin.read()
-    os._exit(0) # llama.cpp may hang when it is taken down in order
+    try:
+        print(server.listening_address, flush=True)
+        sys.stdin.read()
+    finally: os._exit(0) # llama.cpp may hang when it is taken down in order
 
 # %% ../nbs/05_local.ipynb #e3b8d7f4
 class _Process(Popen[str]):

@@ -148,6 +148,16 @@ assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7 and same and answer
 
 
 @needs_model
+def test_a_server_ends_that_nobody_listened_to(monkeypatch):
+    "Its program was left while it started"
+    command = [sys.executable, '-c', 'from llmchat.local import _run; _run()', str(local.find_model_file())]
+    monkeypatch.delenv('LLMCHAT_LOCAL_MODEL', raising=False)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as p:
+        p.stdout.close()
+        assert p.wait(100) == 0
+
+
+@needs_model
 def test_a_server_that_died_is_started_again(small):
     small('Hi', maxtok=3)
     server = local._servers[os.getpid(), local.find_model_file()]
