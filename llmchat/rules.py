@@ -7,20 +7,19 @@ Docs: https://llmchat-owner.github.io/llmchat/rules.html.md"""
 # %% ../nbs/06a_rules.ipynb #f1932bf3
 from __future__ import annotations
 
-import binascii, re
-from collections import Counter
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import chain, takewhile
+from itertools import chain
 from typing import Any, NamedTuple, TypeAlias
 
 from fastcore.basics import first
 
 # %% auto #0
 __all__ = ['max_image', 'max_request', 'max_messages', 'max_marks', 'min_budget', 'temp_range', 'ttls', 're_name', 'versions',
-           'sampling_version', 'sampling', 'Json', 'rules', 'media_type', 'is_blank', 'Spot', 'Asked', 'Turn', 'can',
-           'takes', 'Refusal', 'Rule', 'Table', 'rule', 'refusal', 'Media']
+           'sampling_version', 'sampling', 'Json', 'rules', 'media_type', 'is_blank', 'can', 'takes', 'Spot', 'Turn',
+           'Asked', 'Refusal', 'Rule', 'Table', 'rule', 'refusal']
 
 # %% ../nbs/06a_rules.ipynb #c275d7f9
 max_image = 5 * 1024 * 1024 # Bytes of base64 in a picture
@@ -48,6 +47,7 @@ def media_type(
     if data[:4] == b'RIFF' and data[8:12] == b'WEBP': return 'image/webp'
     return first(kind for start, kind in _magic.items() if data.startswith(start))
 
+# %% ../nbs/06a_rules.ipynb #637c5c2f
 def is_blank(
     text: str # A text, or a stop sequence
 ) -> bool: # The API refuses those
@@ -57,6 +57,26 @@ def is_blank(
 # %% ../nbs/06a_rules.ipynb #dba9919f
 Json: TypeAlias = dict[str, Any]
 
+def can(
+    info: Json, # `ModelInfo` as JSON
+    path: str # A capability, such as `thinking.types.adaptive`
+) -> bool: # True where nothing is known
+    "Does the model have a capability?"
+    at: Any = info.get('capabilities')
+    for k in path.split('.'): at = (at or {}).get(k)
+    return (at or {}).get('supported') is not False
+
+# %% ../nbs/06a_rules.ipynb #be0dd92b
+def takes(
+    info: Json, # `ModelInfo` as JSON, which may hold `prefill` and `sampling`
+    what: str # One of these two
+) -> bool:
+    "Does the model take prefill, or sampling parameters?"
+    if what in info: return bool(info[what])
+    adaptive, enabled = (can(info, f'thinking.types.{k}') for k in ('adaptive', 'enabled'))
+    return not adaptive or (what == 'sampling' and enabled)
+
+# %% ../nbs/06a_rules.ipynb #5c3e927b
 class Spot(NamedTuple):
     "A block, and where it is"
     at: str # Path, such as `messages.0.content.1`
@@ -64,6 +84,12 @@ class Spot(NamedTuple):
     block: Json
     msg: int # Number of its message
 
+class Turn(NamedTuple):
+    "Neighbouring messages of one role"
+    role: str
+    spots: list[Spot] # Their blocks, without those inside others
+
+# %% ../nbs/06a_rules.ipynb #c2460688
 def _nested(block: Json) -> tuple[str, Any]:
     "What a block holds of other blocks, and under which path"
     if block['type'] == 'tool_result': return 'tool_result.content', block.get('content')
@@ -78,19 +104,10 @@ def _spots(at: str, content: Any, role: str, msg: int) -> Iterator[Spot]:
         path, inner = _nested(b)
         if isinstance(inner, list): yield from _spots(f'{here}.{path}', inner, role, msg)
 
-# %% ../nbs/06a_rules.ipynb #501f32e4
-@dataclass
-class Asked:
-    "A request to the Messages API, and what the rules need to know about it"
+# %% ../nbs/06a_rules.ipynb #38940a2d
+class _Dialog:
+    "The messages of a request"
     body: Json
-    info: Json | None # The model's `ModelInfo` as JSON; None: there is no such model
-    headers: Mapping[str, str] = field(default_factory=dict) # Names in lower case
-    size: int = 0 # Bytes of the body
-    counting: bool = False # Only a count of tokens?
-    bad_schema: Callable[[Any], bool] = lambda schema: False # Is this no JSON schema?
-
-    @property
-    def version(self) -> str: return self.headers.get('anthropic-version', versions[-1])
 
     @cached_property
     def spots(self) -> list[Spot]:
@@ -113,39 +130,49 @@ class Asked:
         "The blocks of these types"
         return chain.from_iterable(self.by_kind.get(k, ()) for k in kinds)
 
-# %% ../nbs/06a_rules.ipynb #931829b6
-class Turn(NamedTuple):
-    "Messages of one role in a row"
-    role: str
-    spots: list[Spot] # Their blocks, without those inside others
+    @cached_property
+    def turns(self) -> list[Turn]:
+        "The turns of the dialog"
+        res: list[Turn] = []
+        for s in self.spots:
+            if s.role == 'system' or s.at.count('.') > 3: continue
+            if not res or res[-1].role != s.role: res.append(Turn(s.role, []))
+            res[-1].spots.append(s)
+        return res
 
-def _turns(q: Asked) -> list[Turn]:
-    "The turns of a dialog"
-    res: list[Turn] = []
-    for s in q.spots:
-        if s.role == 'system' or s.at.count('.') > 3: continue
-        if not res or res[-1].role != s.role: res.append(Turn(s.role, []))
-        res[-1].spots.append(s)
-    return res
+# %% ../nbs/06a_rules.ipynb #501f32e4
+@dataclass
+class Asked(_Dialog):
+    "A request to the Messages API, and what the rules need to know about it"
+    body: Json
+    info: Json | None # The model's `ModelInfo` as JSON; None: there is no such model
+    headers: Mapping[str, str] = field(default_factory=dict) # Names in lower case
+    size: int = 0 # Bytes of the body
+    counting: bool = False # Only a count of tokens?
+    bad_schema: Callable[[Any], bool] = lambda schema: False # Is this no JSON schema?
 
-# %% ../nbs/06a_rules.ipynb #4a07457e
-def can(
-    info: Json, # `ModelInfo` as JSON
-    path: str # A capability, such as `thinking.types.adaptive`
-) -> bool: # True where nothing is known
-    "Does the model have a capability?"
-    at: Any = info.get('capabilities')
-    for k in path.split('.'): at = (at or {}).get(k)
-    return (at or {}).get('supported') is not False
+    @property
+    def version(self) -> str: return self.headers.get('anthropic-version', versions[-1])
 
-def takes(
-    info: Json, # `ModelInfo` as JSON, which may hold `prefill` and `sampling`
-    what: str # One of these two
-) -> bool:
-    "Does the model take prefill, or sampling parameters?"
-    if what in info: return bool(info[what])
-    adaptive, enabled = (can(info, f'thinking.types.{k}') for k in ('adaptive', 'enabled'))
-    return not adaptive or (what == 'sampling' and enabled)
+    def get(self, *path: str) -> Any:
+        "A setting, such as `'thinking', 'type'`; None where there is none"
+        at: Any = self.body
+        for k in path: at = (at or {}).get(k)
+        return at
+
+    def lacks(self, capability: str) -> bool: return not can(self.info or {}, capability)
+
+    @cached_property
+    def system(self) -> list[Spot]:
+        "The blocks of the system prompt"
+        system = self.body.get('system')
+        return [Spot(f'system.{i}', '', b, -1) for i, b in enumerate(system)] if isinstance(system, list) else []
+
+    @cached_property
+    def tools(self) -> list[tuple[str, Json]]:
+        "Tools that run at the user's, each with its path"
+        tools = enumerate(self.body.get('tools') or ())
+        return [(f'tools.{i}.custom', t) for i, t in tools if t.get('type') in (None, 'custom') and 'name' in t]
 
 # %% ../nbs/06a_rules.ipynb #9329812c
 class Refusal(NamedTuple):
@@ -154,6 +181,7 @@ class Refusal(NamedTuple):
     type: str # Error type
     message: str
 
+# %% ../nbs/06a_rules.ipynb #250339be
 @dataclass(frozen=True)
 class Rule:
     "Something that the API insists on"
@@ -179,6 +207,7 @@ class Table(list[Rule]):
 
 rules = Table()
 
+# %% ../nbs/06a_rules.ipynb #9b3795f2
 def rule(
     says: str, # The error's message
     **kw: Any # Other fields of the `Rule`
@@ -189,6 +218,7 @@ def rule(
         return rules[-1]
     return add
 
+# %% ../nbs/06a_rules.ipynb #55ee5d14
 def refusal(
     q: Asked, # A request whose shape is right
     early: bool = False # Only the rules that do not look at the body?
@@ -209,6 +239,7 @@ def _version(q: Asked) -> Iterator[Json]:
 def _known_version(q: Asked) -> Iterator[Json]:
     if q.version not in versions: yield dict(version=q.version)
 
+# %% ../nbs/06a_rules.ipynb #666574fd
 @rule('Request exceeds the maximum size', status=413, type='request_too_large', early=True)
 def _size(q: Asked) -> Iterator[Json]:
     if q.size > max_request: yield {}
@@ -226,6 +257,7 @@ def _no_messages(q: Asked) -> Iterator[Json]:
 def _too_many_messages(q: Asked) -> Iterator[Json]:
     if len(q.body['messages']) > max_messages: yield dict(most=max_messages)
 
+# %% ../nbs/06a_rules.ipynb #2d976a3d
 @rule('max_tokens: Input should be greater than or equal to 0', heard=False)
 def _negative_max_tokens(q: Asked) -> Iterator[Json]:
     if q.body.get('max_tokens', 0) < 0: yield {}
@@ -249,15 +281,11 @@ def _empty_message(q: Asked) -> Iterator[Json]:
     last = len(q.body['messages']) - 1
     yield from (d for d in _empty(q, 'assistant', 'system') if d['i'] < last)
 
-def _system(q: Asked) -> list[Spot]:
-    "The blocks of the system prompt"
-    system = q.body.get('system')
-    return [Spot(f'system.{i}', '', b, -1) for i, b in enumerate(system)] if isinstance(system, list) else []
-
+# %% ../nbs/06a_rules.ipynb #9ae5f017
 def _texts(q: Asked) -> Iterator[tuple[str, Spot]]:
     "Blocks of text, each with the part of the request that it is in"
     yield from (('messages', s) for s in q.of('text'))
-    yield from (('system', s) for s in _system(q))
+    yield from (('system', s) for s in q.system)
 
 # %% ../nbs/06a_rules.ipynb #3ed8b720
 @rule('{at}.text: cache_control cannot be set for empty text blocks')
@@ -275,349 +303,11 @@ def _blank_text(q: Asked) -> Iterator[Json]:
     for part, s in _texts(q):
         if s.block['text'] and is_blank(s.block['text']): yield dict(part=part)
 
+# %% ../nbs/06a_rules.ipynb #8218f9c8
 @rule('stop_sequences: each stop sequence must contain non-whitespace')
 def _blank_stop_sequence(q: Asked) -> Iterator[Json]:
     if any(map(is_blank, q.body.get('stop_sequences') or ())): yield {}
 
 @rule('metadata.user_id: String should have at most 256 characters')
 def _long_user_id(q: Asked) -> Iterator[Json]:
-    if len((q.body.get('metadata') or {}).get('user_id') or '') > 256: yield {}
-
-# %% ../nbs/06a_rules.ipynb #44c634b6
-_only = dict(tool_use='assistant', server_tool_use='assistant', thinking='assistant', redacted_thinking='assistant',
-    tool_result='user')
-
-@rule('{at}: `{kind}` blocks can only be in `{role}` messages')
-def _wrong_role(q: Asked) -> Iterator[Json]:
-    for kind, role in _only.items():
-        for s in q.of(kind):
-            if s.role != role: yield dict(at=f'messages.{s.msg}', kind=kind, role=role)
-
-@rule("messages.{i}: a 'system' message must come right after a user's message", heard=False)
-def _lone_system_message(q: Asked) -> Iterator[Json]:
-    roles = ['', *(m['role'] for m in q.body['messages'])]
-    for i, (before, role) in enumerate(zip(roles, roles[1:])):
-        if role == 'system' and before not in ('user', 'system'): yield dict(i=i)
-
-@rule('messages.{i}: The final block in an assistant message cannot be `{kind}`.')
-def _final_thinking(q: Asked) -> Iterator[Json]:
-    for i, m in enumerate(q.body['messages']):
-        if m['role'] != 'assistant' or not isinstance(m['content'], list) or not m['content']: continue
-        if 'thinking' in (kind := m['content'][-1]['type']): yield dict(i=i, kind=kind)
-
-# %% ../nbs/06a_rules.ipynb #9549788e
-@rule('{at}: `document` blocks are not permitted in `assistant` messages', heard=False)
-def _document_of_assistant(q: Asked) -> Iterator[Json]:
-    if q.version <= sampling_version: return
-    for s in q.of('document'):
-        if s.role == 'assistant': yield dict(at=s.at)
-
-@rule('{at}.text.citations: citations are not permitted in `user` messages', heard=False)
-def _citations_of_user(q: Asked) -> Iterator[Json]:
-    if q.version <= sampling_version: return
-    for s in q.of('text'):
-        if s.role == 'user' and s.block.get('citations'): yield dict(at=s.at)
-
-# %% ../nbs/06a_rules.ipynb #fafb6202
-_id_pattern = '^[a-zA-Z0-9_-]+$'
-
-@rule("{at}.tool_use.id: String should match pattern '{pattern}'")
-def _tool_use_id(q: Asked) -> Iterator[Json]:
-    for s in q.of('tool_use'):
-        if not re.fullmatch(_id_pattern, s.block['id']): yield dict(at=s.at, pattern=_id_pattern)
-
-@rule('{at}: `tool_use` ids must be unique')
-def _same_tool_use_id(q: Asked) -> Iterator[Json]:
-    seen: set[str] = set()
-    for s in q.of('tool_use'):
-        if s.block['id'] in seen: yield dict(at=s.at)
-        seen.add(s.block['id'])
-
-def _exchanges(q: Asked) -> Iterator[tuple[dict[str, Spot], list[Spot]]]:
-    "For each turn the calls before it, by id, and the blocks in it"
-    calls: dict[str, Spot] = {}
-    for t in [*_turns(q), Turn('', [])]:
-        yield calls, t.spots
-        calls = {s.block['id']: s for s in t.spots if s.block['type'] == 'tool_use'}
-
-def _results(spots: Iterable[Spot]) -> list[Spot]:
-    "The tool results among blocks"
-    return [s for s in spots if s.block['type'] == 'tool_result']
-
-# %% ../nbs/06a_rules.ipynb #090bfeb4
-@rule('{at}: unexpected `tool_use_id` found in `tool_result` blocks: {id}. '
-    'Each `tool_result` block must have a corresponding `tool_use` block in the previous message.')
-def _result_without_call(q: Asked) -> Iterator[Json]:
-    for calls, spots in _exchanges(q):
-        for s in _results(spots):
-            if s.block['tool_use_id'] not in calls: yield dict(at=s.at, id=s.block['tool_use_id'])
-
-@rule('{at}: each tool_use must have a single result. Found multiple `tool_result` blocks with id: {id}')
-def _two_results(q: Asked) -> Iterator[Json]:
-    for _, spots in _exchanges(q):
-        counts = Counter(s.block['tool_use_id'] for s in _results(spots))
-        for s in _results(spots):
-            if counts[s.block['tool_use_id']] > 1: yield dict(at=s.at, id=s.block['tool_use_id'])
-
-@rule('messages.{i}: `tool_use` ids were found without `tool_result` blocks immediately after: {ids}. '
-    'Each `tool_use` block must have a corresponding `tool_result` block in the next message.')
-def _call_without_result(q: Asked) -> Iterator[Json]:
-    for calls, spots in _exchanges(q):
-        given = {s.block['tool_use_id'] for s in takewhile(lambda s: s.block['type'] == 'tool_result', spots)}
-        if lacks := [id for id in calls if id not in given]: yield dict(i=calls[lacks[0]].msg, ids=', '.join(lacks))
-
-@rule('{at}: unexpected `tool_use_id` found in `{kind}` blocks: {id}. '
-    'Each `{kind}` block must have a corresponding `server_tool_use` block before it.')
-def _server_result_without_call(q: Asked) -> Iterator[Json]:
-    calls = {s.block['id'] for s in q.of('server_tool_use')}
-    for s in q.spots:
-        kind = s.block['type']
-        if kind.endswith('_tool_result') and s.block['tool_use_id'] not in calls:
-            yield dict(at=s.at, kind=kind, id=s.block['tool_use_id'])
-
-# %% ../nbs/06a_rules.ipynb #2a2f1cf0
-_name_pattern = f'^{re_name.pattern}$'
-_key_pattern = '^[a-zA-Z0-9_.-]{1,64}$'
-
-def _tools(q: Asked) -> list[tuple[str, Json]]:
-    "Tools that run at the user's, each with its path"
-    tools = enumerate(q.body.get('tools') or ())
-    return [(f'tools.{i}.custom', t) for i, t in tools if t.get('type') in (None, 'custom') and 'name' in t]
-
-@rule("{at}.name: String should match pattern '{pattern}'")
-def _tool_name(q: Asked) -> Iterator[Json]:
-    for at, t in _tools(q):
-        if not re_name.fullmatch(t['name']): yield dict(at=at, pattern=_name_pattern)
-
-@rule('tools: Tool names must be unique.')
-def _same_tool_name(q: Asked) -> Iterator[Json]:
-    names = [t['name'] for t in q.body.get('tools') or () if 'name' in t]
-    if len(set(names)) < len(names): yield {}
-
-@rule('{at}.input_schema: JSON schema is invalid. It must match JSON Schema draft 2020-12 '
-    '(https://json-schema.org/draft/2020-12). Learn more about tool use at https://docs.claude.com/en/docs/tool-use.')
-def _tool_schema(q: Asked) -> Iterator[Json]:
-    for at, t in _tools(q):
-        if q.bad_schema(t['input_schema']): yield dict(at=at)
-
-@rule('{at}.input_schema: input_schema does not support oneOf, allOf, or anyOf at the top level')
-def _union_of_arguments(q: Asked) -> Iterator[Json]:
-    for at, t in _tools(q):
-        if {'oneOf', 'allOf', 'anyOf'} & t['input_schema'].keys(): yield dict(at=at)
-
-@rule("{at}.input_schema.properties: Property keys should match pattern '{pattern}'")
-def _argument_name(q: Asked) -> Iterator[Json]:
-    for at, t in _tools(q):
-        keys = t['input_schema'].get('properties') or {}
-        if not all(re.fullmatch(_key_pattern, k) for k in keys): yield dict(at=at, pattern=_key_pattern)
-
-# %% ../nbs/06a_rules.ipynb #ee26e952
-def _choice(q: Asked) -> Json: return q.body.get('tool_choice') or {}
-
-def _thinks(q: Asked) -> bool: return (q.body.get('thinking') or {}).get('type') in ('enabled', 'adaptive')
-
-@rule('tool_choice may only be specified while providing tools.')
-def _choice_without_tools(q: Asked) -> Iterator[Json]:
-    if _choice(q).get('type') not in (None, 'none') and not q.body.get('tools'): yield {}
-
-@rule("Tool '{name}' not found in provided tools")
-def _choice_of_no_tool(q: Asked) -> Iterator[Json]:
-    name = _choice(q).get('name')
-    if name is not None and name not in [t.get('name') for t in q.body['tools']]: yield dict(name=name)
-
-@rule('Thinking may not be enabled when tool_choice forces tool use.')
-def _forced_while_thinking(q: Asked) -> Iterator[Json]:
-    if _choice(q).get('type') in ('any', 'tool') and _thinks(q): yield {}
-
-# %% ../nbs/06a_rules.ipynb #3293482c
-def _budget(q: Asked) -> int | None: return (q.body.get('thinking') or {}).get('budget_tokens')
-
-@rule('thinking.enabled.budget_tokens: Input should be greater than or equal to {least}')
-def _small_budget(q: Asked) -> Iterator[Json]:
-    if (n := _budget(q)) is not None and n < min_budget: yield dict(least=min_budget)
-
-@rule('`max_tokens` must be greater than `thinking.budget_tokens`. Please consult our documentation at '
-    'https://docs.claude.com/en/docs/build-with-claude/extended-thinking#max-tokens-and-context-window-size')
-def _budget_above_max_tokens(q: Asked) -> Iterator[Json]:
-    if q.counting or 'interleaved-thinking' in q.headers.get('anthropic-beta', ''): return
-    if (_budget(q) or 0) >= q.body.get('max_tokens', 0) and _budget(q): yield {}
-
-_refuses_thinking = dict(
-    enabled='"thinking.type.enabled" is not supported for this model. Use "thinking.type.adaptive" and '
-        '"output_config.effort" to control thinking behavior.',
-    adaptive='adaptive thinking is not supported on this model')
-
-@rule('{why}')
-def _kind_of_thinking(q: Asked) -> Iterator[Json]:
-    kind = (q.body.get('thinking') or {}).get('type')
-    if kind and q.info and not can(q.info, f'thinking.types.{kind}'):
-        yield dict(why=_refuses_thinking.get(kind, f'"thinking.type.{kind}" is not supported for this model.'))
-
-@rule('This model does not support the effort parameter.')
-def _effort(q: Asked) -> Iterator[Json]:
-    if _output(q, 'effort') and not can(q.info or {}, 'effort'): yield {}
-
-@rule("This model does not support effort level '{level}'.", heard=False)
-def _level_of_effort(q: Asked) -> Iterator[Json]:
-    if (level := _output(q, 'effort')) and not can(q.info or {}, f'effort.{level}'): yield dict(level=level)
-
-def _output(q: Asked, key: str) -> Any: return (q.body.get('output_config') or {}).get(key)
-
-# %% ../nbs/06a_rules.ipynb #41368100
-@rule('`{name}` is deprecated for this model.')
-def _sampling(q: Asked) -> Iterator[Json]:
-    for k in sampling:
-        if q.body.get(k) is not None and not takes(q.info or {}, 'sampling'): yield dict(name=k)
-
-@rule('temperature: range: {least}..{most}')
-def _temperature(q: Asked) -> Iterator[Json]:
-    least, most = temp_range
-    if not least <= q.body.get('temperature', most) <= most: yield dict(least=least, most=most)
-
-@rule('`temperature` may only be set to 1 when thinking is enabled.')
-def _temperature_while_thinking(q: Asked) -> Iterator[Json]:
-    if _thinks(q) and q.body.get('temperature', 1) != 1: yield {}
-
-# %% ../nbs/06a_rules.ipynb #0b3f9b20
-def _prefill(q: Asked) -> list[Spot]:
-    "The blocks of a reply that has begun"
-    last = _turns(q)[-1:]
-    spots = last[0].spots if last and last[0].role == 'assistant' else []
-    return [] if any(s.block['type'] == 'server_tool_use' for s in spots) else spots
-
-@rule('This model does not support assistant message prefill. The conversation must end with a user message.')
-def _no_prefill(q: Asked) -> Iterator[Json]:
-    if _prefill(q) and not takes(q.info or {}, 'prefill'): yield {}
-
-@rule('messages: final assistant content cannot end with trailing whitespace')
-def _prefill_with_space(q: Asked) -> Iterator[Json]:
-    for s in _prefill(q)[-1:]:
-        if s.block['type'] == 'text' and s.block['text'] != s.block['text'].rstrip(): yield {}
-
-@rule('{at}.type: Expected `thinking` or `redacted_thinking`, but found `{kind}`. When `thinking` is enabled, a final '
-    '`assistant` message must start with a thinking block (preceeding the lastmost set of `tool_use` and `tool_result` '
-    'blocks).')
-def _prefill_while_thinking(q: Asked) -> Iterator[Json]:
-    for s in _prefill(q)[:1]:
-        if _thinks(q) and 'thinking' not in s.block['type']: yield dict(at=s.at, kind=s.block['type'])
-
-# %% ../nbs/06a_rules.ipynb #fcd693b6
-class Media(NamedTuple):
-    "A picture or PDF that came as base64"
-    at: str # Path of its data
-    source: Json
-    data: bytes | None # None: it is not base64
-    kind: str | None # Told by its bytes
-
-def _media(q: Asked, block: str) -> Iterator[Media]:
-    "The pictures (`image`) or PDFs (`document`) of a request"
-    path = dict(image='image.source.base64', document='pdf.source.base64.data')[block]
-    for s in q.of(block):
-        if s.block['source'].get('type') != 'base64': continue
-        try: data: bytes | None = binascii.a2b_base64(s.block['source']['data'], strict_mode=True)
-        except ValueError: data = None
-        yield Media(f'{s.at}.{path}', s.block['source'], data, media_type(data or b''))
-
-def _most_media(q: Asked) -> int:
-    "How many pictures and documents, and pages of PDFs, a request may have"
-    return 100 if ((q.info or {}).get('max_input_tokens') or 0) <= 200_000 else 600
-
-# %% ../nbs/06a_rules.ipynb #f9fc5646
-@rule('{at}: image exceeds 5 MB maximum: {n} bytes > {most} bytes')
-def _large_image(q: Asked) -> Iterator[Json]:
-    for m in _media(q, 'image'):
-        if (n := len(m.source['data'])) > max_image: yield dict(at=m.at, n=n, most=max_image)
-
-@rule('{at}: invalid base64 data', heard=False)
-def _base64(q: Asked) -> Iterator[Json]:
-    for m in chain(_media(q, 'image'), _media(q, 'document')):
-        if m.data is None: yield dict(at=m.at)
-
-@rule('Could not process image')
-def _no_image(q: Asked) -> Iterator[Json]:
-    for m in _media(q, 'image'):
-        if not (m.kind or '').startswith('image/'): yield {}
-
-@rule('{at}: The image was specified using the {said} media type, but the image appears to be a {kind} image')
-def _kind_of_image(q: Asked) -> Iterator[Json]:
-    for m in _media(q, 'image'):
-        if m.kind != (said := m.source['media_type']): yield dict(at=m.at, said=said, kind=m.kind)
-
-@rule('{at}: The PDF specified was not valid.')
-def _no_pdf(q: Asked) -> Iterator[Json]:
-    for m in _media(q, 'document'):
-        if m.kind != 'application/pdf': yield dict(at=m.at)
-
-@rule('{at}: A maximum of {most} PDF pages may be provided.')
-def _pages(q: Asked) -> Iterator[Json]:
-    most = _most_media(q)
-    for m in _media(q, 'document'):
-        if len(re.findall(rb'/Type\s*/Page\b', m.data or b'')) > most: yield dict(at=m.at, most=most)
-
-@rule('too many images and documents: {images} + {documents} > {most}')
-def _many_images(q: Asked) -> Iterator[Json]:
-    images, documents = (len(q.by_kind.get(k, ())) for k in ('image', 'document'))
-    if images + documents > (most := _most_media(q)): yield dict(images=images, documents=documents, most=most)
-
-# %% ../nbs/06a_rules.ipynb #55a194df
-@rule('{at}: This model does not support {what}.', heard=False)
-def _sight(q: Asked) -> Iterator[Json]:
-    for kind, what in dict(image='image_input', document='pdf_input').items():
-        if can(q.info or {}, what): continue
-        for s in q.of(kind):
-            if kind == 'image' or s.block['source'].get('type') in ('base64', 'url'): yield dict(at=s.at, what=what)
-
-# %% ../nbs/06a_rules.ipynb #068b85c1
-def _cited(q: Asked) -> set[bool]:
-    "Whether the documents can be cited: all, none, or some of both"
-    return {bool((s.block.get('citations') or {}).get('enabled')) for s in q.of('document')}
-
-@rule('Citations must be enabled on all or none of the documents within a request.', heard=False)
-def _some_citations(q: Asked) -> Iterator[Json]:
-    if len(_cited(q)) > 1: yield {}
-
-@rule('This model does not support citations.', heard=False)
-def _citations(q: Asked) -> Iterator[Json]:
-    if True in _cited(q) and not can(q.info or {}, 'citations'): yield {}
-
-@rule('output_config.format: citations cannot be enabled together with an output format', heard=False)
-def _cited_format(q: Asked) -> Iterator[Json]:
-    if True in _cited(q) and _output(q, 'format'): yield {}
-
-@rule("'{model}' does not support output format.", heard=False)
-def _format(q: Asked) -> Iterator[Json]:
-    wanted = _output(q, 'format') or any(t.get('strict') for _, t in _tools(q))
-    if wanted and not can(q.info or {}, 'structured_outputs'): yield dict(model=q.body['model'])
-
-def _schemas(o: Any) -> Iterator[Json]:
-    "All schemas in a schema"
-    if isinstance(o, dict): yield o
-    for x in o.values() if isinstance(o, dict) else o if isinstance(o, list) else (): yield from _schemas(x)
-
-@rule("output_config.format.schema: For 'object' type, 'additionalProperties' must be explicitly set to false")
-def _open_format(q: Asked) -> Iterator[Json]:
-    for s in _schemas((_output(q, 'format') or {}).get('schema')):
-        if s.get('type') == 'object' and s.get('additionalProperties') is not False: yield {}
-
-# %% ../nbs/06a_rules.ipynb #4df5f879
-def _marks(q: Asked) -> list[tuple[str, Json]]:
-    "The cache breakpoints with their paths, in the API's order"
-    tools = [(f'tools.{i}', t) for i, t in enumerate(q.body.get('tools') or ())]
-    blocks = chain(tools, ((s.at, s.block) for s in chain(_system(q), q.spots)))
-    return [(at, b['cache_control']) for at, b in blocks if b.get('cache_control')]
-
-def _automatic(q: Asked) -> bool:
-    "Does `cache_control` at the top add a breakpoint?"
-    return bool(q.body.get('cache_control')) and not (q.spots and q.spots[-1].block.get('cache_control'))
-
-@rule('A maximum of {most} blocks with cache_control may be provided. Found {n}.')
-def _many_marks(q: Asked) -> Iterator[Json]:
-    if (n := len(_marks(q)) + _automatic(q)) > max_marks: yield dict(most=max_marks, n=n)
-
-@rule("{at}.cache_control.ttl: a ttl='1h' cache_control block must not come after a ttl='5m' cache_control block. "
-    'Note that blocks are processed in the following order: `tools`, `system`, `messages`.')
-def _order_of_marks(q: Asked) -> Iterator[Json]:
-    short = False
-    for at, mark in _marks(q):
-        if short and mark.get('ttl') == ttls[-1]: yield dict(at=at)
-        short = short or mark.get('ttl') != ttls[-1]
+    if len(q.get('metadata', 'user_id') or '') > 256: yield {}

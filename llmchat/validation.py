@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
 from typing import Any
 
+from . import dialog_rules, media_rules # they fill the table
 from .rules import Asked, Json, Refusal, refusal, sampling, sampling_version
 from .sdk import LazyModule, anthropic, pydantic
 
@@ -35,6 +36,7 @@ def _options(n: Any, opened: set[str]) -> Any:
     if found: n['anyOf'] = next(os for os in (sent, described, found) if any(o != {'type': 'null'} for o in os))
     return n
 
+# %% ../nbs/06h_validation.ipynb #d725dec5
 def _closed(schema: Json) -> Json:
     "A schema closed to keys that it does not name"
     schema = _options(schema, {k for k, d in schema['$defs'].items() if d.get('additionalProperties') is True} - _open)
@@ -75,6 +77,7 @@ def _tagger(tags: set[str]) -> Callable[[Any], str | None]:
         return kind if kind is None or isinstance(kind, str) else repr(kind)
     return tag
 
+# %% ../nbs/06h_validation.ipynb #046c1160
 def _tags_of(n: Json, defs: Json) -> list[str]:
     "The tags of values that node `n` describes"
     n = defs[n['$ref'].rpartition('/')[2]] if '$ref' in n else n
@@ -97,6 +100,7 @@ def _compiled(n: Json, defs: Json) -> Any:
         case {'type': kind}: return getattr(core, f'{_tags[kind][1:]}_schema')()
     return core.any_schema()
 
+# %% ../nbs/06h_validation.ipynb #7b23683b
 def _object(n: Json, defs: Json) -> Any:
     props, other = n.get('properties', {}), n.get('additionalProperties', True)
     if not props and other is not False:
@@ -139,6 +143,7 @@ def _said(err: Json) -> tuple[list[Any], str]:
     if key == 'role': return [*at, key], "Input should be 'user', 'assistant' or 'system'"
     return at, err['msg'].replace('using tag()', "using 'type'")
 
+# %% ../nbs/06h_validation.ipynb #dca094d2
 def misshapen(
     q: Asked, # A request whose body is a dict
 ) -> str | None: # None: its shape is right
@@ -162,6 +167,7 @@ def _warn() -> None:
     warnings.warn("The sandbox does not check the schemas of tools, since the library `jsonschema` is not installed. "
         "To have them checked: pip install -e '.[sandbox]'", stacklevel=2)
 
+# %% ../nbs/06h_validation.ipynb #0b1462cc
 def bad_schema(
     schema: Any, # What a tool has for a schema
 ) -> bool: # False as well where `jsonschema` is missing
