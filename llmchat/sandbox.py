@@ -111,7 +111,6 @@ class _Checks(_Calls):
         if self.validate:
             info = self.models.get(str(body.get('model')), {} if self._models is None else None)
             if no := refused(body, info, headers or _as_sdk, size, counting): return Fail(no.status, no.message, no.type)
-        if self.known_model(body).get('lifecycle') == 'retired': return Fail(404, f"model: {body['model']}")
         return missing_file(self, body)
 
 # %% ../nbs/06_sandbox.ipynb #7573a4b2
