@@ -14,9 +14,9 @@ from base64 import b64decode
 from collections.abc import Callable, Iterable
 from functools import cache
 from html import escape
-from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
+from pkgutil import get_data
 from typing import Any
 from urllib.parse import quote
 
@@ -125,7 +125,7 @@ def _title(h: list[dict[str, Any]]) -> str:
 @cache
 def _file(name: str) -> str:
     "A file of this package"
-    return files('llmchat').joinpath(name).read_text(encoding='utf-8')
+    return (get_data('llmchat', name) or b'').decode()
 
 _block = '<script type="application/json" id="llmchat">{}</script>'
 
