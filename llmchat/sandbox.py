@@ -110,7 +110,8 @@ class _Checks(_Calls):
         "What is wrong with a request for a message, or to count its tokens; None: nothing"
         if self.validate:
             info = self.models.get(str(body.get('model')), {} if self._models is None else None)
-            if no := refused(body, info, headers or _as_sdk, size, counting): return Fail(no.status, no.message, no.type)
+            no = refused(body, info, headers or _as_sdk, size, counting)
+            if no: return Fail(no.status, no.message, no.type)
         return missing_file(self, body)
 
 # %% ../nbs/06_sandbox.ipynb #7573a4b2
@@ -256,23 +257,19 @@ class _Clients(_Wire):
         http = anthropic.DefaultAsyncHttpxClient(transport=httpx2.MockTransport(self._ahandle))
         return anthropic.AsyncAnthropic(**(self._kw | kw), http_client=http)
 
-# %% ../nbs/06_sandbox.ipynb #743282cf
-class Sandbox(_Clients):
-    "A Claude API inside the process: scripted replies, the SDK's own clients"
-    @contextmanager
-    def patch(self) -> Iterator[Sandbox]: # The sandbox
-        "Let the requests of all clients end here, whoever made them"
-        with ExitStack() as stack:
-            for cls in _transports(httpx2.BaseTransport): _divert(stack, cls, self._handle)
-            for cls in _transports(httpx2.AsyncBaseTransport): _adivert(stack, cls, self._ahandle)
-            stack.enter_context(mock.patch.dict(os.environ, ANTHROPIC_API_KEY='sandbox'))
-            stack.enter_context(mock.patch.dict(infos, clear=True))
-            yield self
+# %% ../nbs/06_sandbox.ipynb #e6287d07
+def _ours(request: Any) -> bool: return 'anthropic-version' in request.headers and passed not in request.headers
+
+def _soon(res: Any) -> Any:
+    if res.status_code >= 400 and not {'retry-after', 'retry-after-ms'} & res.headers.keys():
+        res.headers['retry-after-ms'] = '1'
+    return res
 
 def _transports(base: Any) -> list[Any]:
     "The transports that send something over a network: of `httpx2`, and of the SDK for `aiohttp`"
     anthropic.Anthropic # Imports what there is
-    return [c for c in base.__subclasses__() if c.__name__ in ('HTTPTransport', 'AsyncHTTPTransport', 'AiohttpTransport')]
+    names = 'HTTPTransport', 'AsyncHTTPTransport', 'AiohttpTransport'
+    return [c for c in base.__subclasses__() if c.__name__ in names]
 
 # %% ../nbs/06_sandbox.ipynb #229b4888
 def _divert(stack: ExitStack, cls: Any, handle: Callable[..., Any]) -> None:
@@ -292,10 +289,15 @@ def _adivert(stack: ExitStack, cls: Any, handle: Callable[..., Any]) -> None:
         return _soon(await handle(request))
     stack.enter_context(mock.patch.object(cls, 'handle_async_request', diverted))
 
-# %% ../nbs/06_sandbox.ipynb #e6287d07
-def _ours(request: Any) -> bool: return 'anthropic-version' in request.headers and passed not in request.headers
-
-def _soon(res: Any) -> Any:
-    if res.status_code >= 400 and not {'retry-after', 'retry-after-ms'} & res.headers.keys():
-        res.headers['retry-after-ms'] = '1'
-    return res
+# %% ../nbs/06_sandbox.ipynb #743282cf
+class Sandbox(_Clients):
+    "A Claude API inside the process: scripted replies, the SDK's own clients"
+    @contextmanager
+    def patch(self) -> Iterator[Sandbox]: # The sandbox
+        "Let the requests of all clients end here, whoever made them"
+        with ExitStack() as stack:
+            for cls in _transports(httpx2.BaseTransport): _divert(stack, cls, self._handle)
+            for cls in _transports(httpx2.AsyncBaseTransport): _adivert(stack, cls, self._ahandle)
+            stack.enter_context(mock.patch.dict(os.environ, ANTHROPIC_API_KEY='sandbox'))
+            stack.enter_context(mock.patch.dict(infos, clear=True))
+            yield self
