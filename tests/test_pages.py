@@ -134,6 +134,14 @@ def test_pages_of_a_chat(tmp_path):
     assert chat.to_md(str(tmp_path/'a.md')) == tmp_path/'a.md' and (tmp_path/'a.md').read_text(encoding='utf-8') == chat.to_md()
     assert chat.to_md().startswith('# What is the capital of France?\n\n*') and '&lt;b>Paris' in chat.to_md()
 
+def test_a_page_is_gone_on_with(tmp_path):
+    chat = chat_of('Paris.', sp='Be brief.')
+    chat([PNG, 'What is the capital of France? </script>'])
+    again = Chat.load(chat.to_html(tmp_path/'a.html'), cli=Sandbox(['On the Seine.']).client())
+    assert (again.h, again.spent, again.use, again.cost, again.settings['sp']) == (chat.h, chat.spent, chat.use, chat.cost, 'Be brief.')
+    again('Where?')
+    assert len(again.h) == 4 and again.to_html().count('<section class="turn"') == 2
+
 def test_pictures_beside_markdown(tmp_path):
     chat = chat_of('A dot.')
     chat([PNG, 'What is this?'])
