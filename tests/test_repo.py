@@ -52,7 +52,7 @@ def installed(extra):
     else: wanted = [r for r in reqs if not r.marker]
     return {f'{r.name}{r.specifier}' for r in wanted}
 
-@pytest.mark.parametrize('extra', ['', 'local', 'dev'])
+@pytest.mark.parametrize('extra', ['', 'local', 'sandbox', 'dev'])
 def test_requirements_are_those_of_settings(extra):
     wanted = settings['extras'][extra] if extra else settings['DEFAULT']['requirements']
     assert installed(extra) == {f'{r.name}{r.specifier}' for r in map(Requirement, wanted.split())}
