@@ -4,11 +4,9 @@ from pathlib import Path
 
 import docs, drawing, pytest
 
-
 root = Path(__file__).parent.parent
 nbs = root/'nbs'
 pages = [name for _,name in docs.reading_order(root)]
-
 
 def test_every_page_is_in_the_reading_order_once():
     found = sorted(p.name for p in [*nbs.glob('*.ipynb'), *nbs.glob('*.md')])
