@@ -172,44 +172,63 @@ def test_a_fork_leaves_the_journal_alone(tmp_path):
 # ---- killed
 
 CHILD = '''
-import sys
+import os, sys
 from llmchat import Chat, Sandbox
 from llmchat.sandbox import tool_use
+
 def sums(a: int) -> int: return a
-n = 0
-def reply(req):
-    global n
-    n += 1
-    return [tool_use('sums', a=n)] if n % 3 == 1 else 'word ' * (n % 7 * 100 + 1)
-chat = Chat('claude-sonnet-5-5', Sandbox(reply).client(), tools=[sums], journal=sys.argv[1])
-print('ready', flush=True)
-turns = 0
-while True:
-    chat(f'Turn {turns}')
-    turns += 1
-    print(len(chat.h), flush=True)
+
+def talk(path):
+    n = 0
+    def reply(req):
+        nonlocal n
+        n += 1
+        return [tool_use('sums', a=n)] if n % 3 == 1 else 'word ' * (n % 7 * 100 + 1)
+    chat = Chat('claude-sonnet-5-5', Sandbox(reply).client(), tools=[sums], journal=path)
+    told = os.open(path + '.told', os.O_WRONLY | os.O_CREAT)
+    for turn in range(10_000):
+        chat(f'Turn {turn}')
+        os.pwrite(told, f'{len(chat.h):9}'.encode(), 0)
+
+warm = Chat('claude-sonnet-5-5', Sandbox(['Everything is imported.']).client())
+warm('Hi')
+warm.cost
+for path in sys.stdin:
+    if not (pid := os.fork()): talk(path.strip())
+    print(pid, flush=True)
+    os.waitpid(pid, 0)
+    print('gone', flush=True)
 '''
 
+def killed(parent, path, seconds):
+    "Let a child talk for a while, and kill it; how many messages its calls had returned"
+    parent.stdin.write(f'{path}\n')
+    parent.stdin.flush()
+    pid, told = int(parent.stdout.readline()), Path(f'{path}.told')
+    while not told.exists(): time.sleep(0.005)
+    time.sleep(seconds)
+    os.kill(pid, signal.SIGKILL)
+    assert parent.stdout.readline() == 'gone\n'
+    return int(told.read_text() or 0)
+
 def test_killed_at_any_moment_no_finished_turn_is_lost(tmp_path):
-    rng, torn, most = random.Random(SEED), 0, 0
+    rng, torn, most, unsaid = random.Random(SEED), 0, 0, 0
     print(f'LLMCHAT_SEED={SEED}, {KILLS} processes')
-    for k in range(KILLS):
-        path = tmp_path/f'{k}.jsonl'
-        with subprocess.Popen([sys.executable, '-c', CHILD, str(path)], stdout=subprocess.PIPE, text=True) as p:
-            assert p.stdout.readline() == 'ready\n'
-            time.sleep(rng.random() ** 2 * 0.3)
-            p.send_signal(signal.SIGKILL)
-            told = p.stdout.read().split('\n')
-        finished = int(told[-2]) if len(told) > 1 else 0
-        with warnings.catch_warnings(record=True) as said:
-            warnings.simplefilter('always')
-            chat = Chat.load(path, Sandbox(['Still here.']).client(), tools=[sums])
-        torn, most = torn + bool(said), max(most, finished)
-        assert finished <= len(chat.h) <= finished + 3, f'LLMCHAT_SEED={SEED}, {k}: {finished} {len(chat.h)}'
-        check_history(chat.h, types=False)
-        chat('And now?')
-        assert Chat.load(path, Sandbox([]).client(), tools=[sums]).h == chat.h
-    print(f'{torn} torn, up to {most} messages')
+    with subprocess.Popen([sys.executable, '-c', CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+        for k in range(KILLS):
+            path = tmp_path/f'{k}.jsonl'
+            finished = killed(parent, path, rng.random() ** 2 * 0.4)
+            with warnings.catch_warnings(record=True) as said:
+                warnings.simplefilter('always')
+                chat = Chat.load(path, Sandbox(['Still here.']).client(), tools=[sums])
+            torn, most, unsaid = torn + bool(said), max(most, finished), unsaid + (len(chat.h) > finished)
+            assert finished <= len(chat.h) <= finished + 3, f'LLMCHAT_SEED={SEED}, {k}: {finished} {len(chat.h)}'
+            check_history(chat.h, types=False)
+            chat('And now?')
+            assert Chat.load(path, Sandbox([]).client(), tools=[sums]).h == chat.h
+        parent.stdin.close()
+    assert KILLS < 10 or most > 0
+    print(f'{torn} torn, {unsaid} killed between the file and the return, up to {most} messages')
 
 # ---- between processes
 
