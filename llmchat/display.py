@@ -45,8 +45,8 @@ _images = 'image/png', 'image/jpeg', 'image/gif', 'image/webp'
 
 def _image(b: dict[str, Any]) -> Piece:
     src = b.get('source') or {}
-    kind, data = src.get('media_type'), src.get('data')
-    if kind in _images and isinstance(data, str) and re.fullmatch('[A-Za-z0-9+/=\\s]+', data):
+    kind, data = src.get('media_type'), ''.join(str(src.get('data')).split())
+    if kind in _images and src.get('type') == 'base64' and re.fullmatch('[A-Za-z0-9+/]+=*', data):
         return Piece('image', kind, f'data:{kind};base64,{data}')
     return Piece('text', f"[{src['url']}]({src['url']})" if src.get('url') else as_media(b))
 

@@ -15,6 +15,7 @@ TAGS = {*'p em strong a code pre ul ol li blockquote h1 h2 h3 h4 h5 h6 hr br del
     *'sup section input dl dt dd'.split()}
 ATTRS = dict(a={'href', 'title', 'class', 'id'}, img={'src', 'alt'}, code={'class'}, ol={'start'}, li={'id', 'class'}, sup={'class', 'id'},
     section={'class'}, input={'class', 'type', 'disabled', 'checked'}, th={'style', 'align'}, td={'style', 'align'})
+PICTURE = re.compile('data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/]+=*$') # In the page itself, so that nothing is fetched
 SCHEMES = {'', 'http', 'https', 'mailto'}
 
 MATH = re.compile(r'\$.*\$|\\\(.*\\\)|\\\[.*\\\]|\\begin\{.*\\end\{', re.S) # what MathJax looks for within one text
@@ -40,7 +41,8 @@ class Page(HTMLParser):
         if tag not in self.tags: self.problems.append(f'tag: {tag}')
         for k, v in attrs:
             if k not in ATTRS.get(tag, ()): self.problems.append(f'attribute: {tag} {k}={v}')
-            if k in ('href', 'src') and _scheme(v or '') not in SCHEMES: self.problems.append(f'link: {v}')
+            if k == 'href' and _scheme(v or '') not in SCHEMES or k == 'src' and not PICTURE.match(v or ''):
+                self.problems.append(f'link: {v}')
         if tag not in ('br', 'hr', 'img', 'input'): self._open.append(tag)
 
     def handle_endtag(self, tag):

@@ -41,15 +41,6 @@ def test_plain_markdown():
     assert text == '# A page\n\n> Its promise\n\nSee [core](00_core.html#chat).\n\n```python\nx = 1\n```\n\n*f*\n'
     assert not pictures
 
-def test_pages_have_no_numbers(tmp_path):
-    proc, site = tmp_path/'proc', tmp_path/'site'
-    proc.mkdir()
-    (proc/'00_core.ipynb').write_text('[a](01_loop.ipynb#b) [c](https://docs.example/lib/core.html#d) `01_loop.ipynb`')
-    (proc/'sidebar.yml').write_text('- index.ipynb\n- 00_core.ipynb')
-    docs.stage(proc, site, 'https://docs.example/lib/')
-    assert (site/'core.ipynb').read_text() == '[a](loop.ipynb#b) [c](/core.html#d) `01_loop.ipynb`'
-    assert (site/'sidebar.yml').read_text() == '- index.ipynb\n- core.ipynb'
-
 @pytest.mark.parametrize('html', [
     '<script defer src="https://cdn.example/katex.js">', '<link rel="stylesheet" href="https://cdn.example/x.css">',
     "import mermaid from 'https://cdn.example/mermaid.mjs'", '@import url(https://fonts.example/css)'])
