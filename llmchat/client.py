@@ -9,6 +9,7 @@ __all__ = ['AnyClient', 'Client']
 
 # %% ../nbs/00k_client.ipynb #69ce1069
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, TYPE_CHECKING, Unpack, overload
 
 from fastcore.basics import noop, patch
@@ -89,23 +90,21 @@ def _count(self: _Calls, req: dict[str, Any]) -> Flow:
 
 # %% ../nbs/00k_client.ipynb #662c93f5
 @patch
-def _exchanges(self: _Calls, box: Toolbox, settings: dict[str, Any], opts: dict[str, Any], run: dict[str, Any],
-    before: Callable[[], Any] = noop) -> Callable[..., Flow]:
-    "The course of an exchange: given a dialog, more settings and `keep`, returns the reply and its messages"
-    def exchange(msgs, more, keep):
-        before()
-        own = 'tools' in more # Is the tool only a form for the answer?
-        tools = mk_box(more['tools']) if own else box
-        told = settings | more | dict(tools=tools)
-        if form := more.get('output_config'): told['output_config'] = (settings.get('output_config') or {}) | form
-        r = yield from self._call(msgs, told, **opts)
-        reply = mk_msg(r)
-        calls = find_blocks(reply, 'tool_use')
-        off = r.stop_reason in cut_off or told.get('tool_choice') is False
-        if calls and not off: results = yield from run_calls(calls, tools, keep=keep or noop, **({} if own else run))
-        else: results = [not_run(c, r.stop_reason) for c in calls]
-        return r, [m for m in (reply, dict(role='user', content=results)) if m['content']]
-    return exchange
+def _exchange(self: _Calls, box: Toolbox, settings: dict[str, Any], opts: dict[str, Any], run: dict[str, Any],
+    before: Callable[[], Any], msgs: list[dict[str, Any]], more: dict[str, Any], keep: Any) -> Flow:
+    "The course of an exchange: for a dialog, more settings and `keep`, returns the reply and its messages"
+    before()
+    own = 'tools' in more # Is the tool only a form for the answer?
+    tools = mk_box(more['tools']) if own else box
+    told = settings | more | dict(tools=tools)
+    if form := more.get('output_config'): told['output_config'] = (settings.get('output_config') or {}) | form
+    r = yield from self._call(msgs, told, **opts)
+    reply = mk_msg(r)
+    calls = find_blocks(reply, 'tool_use')
+    off = r.stop_reason in cut_off or told.get('tool_choice') is False
+    if calls and not off: results = yield from run_calls(calls, tools, keep=keep or noop, **({} if own else run))
+    else: results = [not_run(c, r.stop_reason) for c in calls]
+    return r, [m for m in (reply, dict(role='user', content=results)) if m['content']]
 
 # %% ../nbs/00k_client.ipynb #a2906850
 @patch
@@ -135,7 +134,8 @@ class _Values(_Calls[ReplyT, StreamT, CountT, ListT]):
     ) -> ListT: # The values of the calls that the model made: what functions returned, instances of classes
         "Ask for calls and make them; `ReplyError` if there was none, or they did not fit"
         box, choice = Toolbox(tools, ns), kw.pop('tool_choice', True)
-        exchange = self._exchanges(box, dict(cache=self.cache) | kw, {}, dict(parallel=self._parallel))
+        settings, run = dict(cache=self.cache) | kw, dict(parallel=self._parallel)
+        exchange = partial(self._exchange, box, settings, {}, run, noop)
         return self._go(_first(self._values(exchange, mk_msgs(msgs), choice, retries)))
 
     def parse(self,
@@ -146,7 +146,7 @@ class _Values(_Calls[ReplyT, StreamT, CountT, ListT]):
     ) -> Any: # An object of type `T`
         "Ask for one object of a type; `ReplyError` if the reply does not fit"
         answer = Answer(T)
-        exchange = self._exchanges(mk_box(kw.get('tools')), dict(cache=self.cache) | kw, {}, {})
+        exchange = partial(self._exchange, mk_box(kw.get('tools')), dict(cache=self.cache) | kw, {}, {}, noop)
         return self._go(_first(self._object(exchange, mk_msgs(msgs), answer, retries)))
 
 # %% ../nbs/00k_client.ipynb #88d562a1

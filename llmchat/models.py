@@ -10,6 +10,7 @@ __all__ = ['warned', 'infos', 'patience', 'warn_once', 'warn_deprecated', 'info_
 # %% ../nbs/00ga_models.ipynb #196b0749
 import re, sys, warnings
 from concurrent.futures import Future
+from functools import cache
 from typing import Any
 
 from fastcore.basics import nested_attr
@@ -47,11 +48,14 @@ def _hush() -> None:
     if any(f[0] == 'ignore' and f[1] and f[1].pattern == _sdks for f in warnings.filters): return
     warnings.filterwarnings('ignore', _sdks, DeprecationWarning, r'llmchat\.drivers$')
 
+@cache
+def _last_days() -> dict[str, Any]: return nested_attr(anthropic, '_data.DEPRECATED_MODELS') or {}
+
 def warn_deprecated(
     model: str # Id of the model
 ) -> None:
     "Warn of a model that the SDK knows to be deprecated, the first time"
-    if until := (nested_attr(anthropic, '_data.DEPRECATED_MODELS') or {}).get(model):
+    if until := _last_days().get(model):
         warn_once(model, until)
         _hush()
 

@@ -193,23 +193,26 @@ def _exchange(self: BaseChat, kw: dict[str, Any], stream: bool = False,
     took = Notes()
     opts |= dict(stream=stream, ledgers=(self._ledger, took), failed=partial(setattr, self, 'partial'))
     run = dict(parallel=self.c._parallel) | {k if k != 'max_result' else 'most': v for k, v in run.items()}
-    exchange = self.c._exchanges(box, settings, opts, run, lambda: self._afford(**limits))
-    def counted(*args):
-        before, self._took = box.ran, took
-        try: return (yield from exchange(*args))
-        finally: self.calls += box.ran - before
-    return counted
+    exchange = partial(self.c._exchange, box, settings, opts, run, partial(self._afford, **limits))
+    return partial(self._counted, exchange, box, took)
+
+@patch
+def _counted(self: BaseChat, exchange: Callable[..., Flow], box: Toolbox, took: Any, *args: Any) -> Flow:
+    "An exchange whose tool calls and usage are noted"
+    before, self._took = box.ran, took
+    try: return (yield from exchange(*args))
+    finally: self.calls += box.ran - before
 
 # %% ../nbs/00ka_turns.ipynb #26de9c5c
 @patch
 def _course(self: BaseChat, pr: dict[str, Any] | None, kw: dict[str, Any], stream: bool = False,
     again: bool = False) -> Flow:
     "The course of a plain turn: one exchange"
-    exchange = self._exchange(kw, stream)
-    def work(msgs):
-        r, more = yield from exchange(msgs, {}, None)
-        return r, r, more
-    return self._turn(pr, work, again)
+    return self._turn(pr, partial(_once, self._exchange(kw, stream)), again)
+
+def _once(exchange: Callable[..., Flow], msgs: list[dict[str, Any]]) -> Flow:
+    r, more = yield from exchange(msgs, {}, None)
+    return r, r, more
 
 @patch
 def _checked(self: BaseChat, pr: Any, kw: dict[str, Any]) -> dict[str, Any] | None:

@@ -8,8 +8,8 @@ Docs: https://llmchat-owner.github.io/llmchat/waiting.html.md"""
 __all__ = ['email_utils', 'wait_told', 'is_retried', 'Retry', 'Waits', 'SyncWaits', 'AsyncWaits', 'waiting']
 
 # %% ../nbs/00fa_waiting.ipynb #a545a69b
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from time import time
 from typing import Any, NamedTuple
 
@@ -65,30 +65,31 @@ def _tell(self: Waits, req: Any, wait: float | None, cause: Any) -> None:
     if self.on_retry and n < most: self.on_retry(Retry(n + 1, most, seconds, cause))
 
 @patch
-@contextmanager
-def _watch(self: Waits, req: Any) -> Iterator[Callable[[Any], Any]]:
-    "For one attempt: writes its body, takes what comes of it, and gives it back"
+def _begin(self: Waits, req: Any) -> Any:
+    "An attempt as it is sent: with its body"
     if self.encodes: encode(req.options)
-    def came(res: Any) -> Any:
-        r = getattr(res, 'http_response', None)
-        if r is None or r.is_success or not is_retried(r): return res
-        wait = wait_told(r.headers)
-        if None not in (wait, self.max_wait) and wait > self.max_wait: r.headers['x-should-retry'] = 'false'
-        else: self._tell(req, wait, r)
-        return res
-    try: yield came
-    except anthropic.APIConnectionError as e:
-        self._tell(req, None, e)
-        raise
+    return req
+
+@patch
+def _came(self: Waits, req: Any, res: Any) -> Any:
+    "What came of an attempt, looked at"
+    r = getattr(res, 'http_response', None)
+    if r is None or r.is_success or not is_retried(r): return res
+    wait = wait_told(r.headers)
+    if None not in (wait, self.max_wait) and wait > self.max_wait: r.headers['x-should-retry'] = 'false'
+    else: self._tell(req, wait, r)
+    return res
 
 # %% ../nbs/00fa_waiting.ipynb #d8487c68
 class SyncWaits(Waits):
     def __call__(self, req: Any, send: Callable[[Any], Any]) -> Any:
-        with self._watch(req) as came: return came(send(req))
+        try: return self._came(req, send(self._begin(req)))
+        except anthropic.APIConnectionError as e: self._tell(req, None, e); raise
 
 class AsyncWaits(Waits):
     async def __call__(self, req: Any, send: Callable[[Any], Any]) -> Any:
-        with self._watch(req) as came: return came(await send(req))
+        try: return self._came(req, await send(self._begin(req)))
+        except anthropic.APIConnectionError as e: self._tell(req, None, e); raise
 
 # %% ../nbs/00fa_waiting.ipynb #e23c0538
 def waiting(

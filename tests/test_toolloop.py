@@ -92,20 +92,24 @@ class Script:
         async def awaited(*msgs): return next(left) != self.stop_after
         return self.rng.choice([sync, awaited])
 
+def posts(sb):
+    "The requests for replies; what a model can do may be asked as well, once"
+    return [r for r in sb.requests if r.method == 'POST']
+
 def check_loop(script, sb, chat, shop, items, value):
     n = script.steps()
-    assert len(sb.requests) == n <= script.max_steps
+    assert len(posts(sb)) == n <= script.max_steps
     assert sorted(shop.ran) == sorted(script.expected_runs(n))
     assert items == value and chat.h[-1] is not None
     check_history(chat.h)
-    for i, r in enumerate(sb.requests, 1):
+    for i, r in enumerate(posts(sb), 1):
         check_request(r.body)
         check_history(r.body['messages'], types=False)
         assert ('tool_choice' in r.body) == (i == script.max_steps)
         last = r.body['messages'][-1]
         asked = last['role'] == 'user' and any(b.get('text') == final_prompt for b in last['content'] if isinstance(b, dict))
         assert asked == (i == script.max_steps > 1 and last['role'] == 'user')
-    if n == script.max_steps: assert sb.requests[-1].body['tool_choice'] == dict(type='none')
+    if n == script.max_steps: assert posts(sb)[-1].body['tool_choice'] == dict(type='none')
     calls = [b['id'] for m in chat.h for b in find_blocks(m, 'tool_use')]
     results = [b['tool_use_id'] for m in chat.h for b in find_blocks(m, 'tool_result')]
     assert calls == results and len(set(calls)) == len(calls)
@@ -162,9 +166,9 @@ def test_loops_that_fail_or_are_left_stay_acceptable(seed):
                 for _ in o:
                     if rng.random() < 0.1: break
             if i == leave: break
-    except anthropic.APIError: assert len(sb.requests) == at + 1
+    except anthropic.APIError: assert len(posts(sb)) == at + 1
     check_history(chat.h)
-    assert len(sb.requests) <= script.max_steps
+    assert len(posts(sb)) <= script.max_steps
     ran, sb.replies = len(shop.ran), lambda body: 'Fine.'
     chat('And now?') if not chat._paused else chat()
     check_history(chat.h)
@@ -187,9 +191,9 @@ def loop(way, replies, pr='Go', tools=(sums,), chat_kw={}, **kw):
 @pytest.mark.parametrize('n', [1, 2, 3, 5])
 def test_max_steps_is_exact(way, n):
     chat, sb, got = loop(way, lambda body: [SUM], max_steps=n)
-    assert len(sb.requests) == n
-    assert [r.body.get('tool_choice') for r in sb.requests] == [None] * (n - 1) + [dict(type='none')]
-    assert all(r.body['tools'] for r in sb.requests)
+    assert len(posts(sb)) == n
+    assert [r.body.get('tool_choice') for r in posts(sb)] == [None] * (n - 1) + [dict(type='none')]
+    assert all(r.body['tools'] for r in posts(sb))
     said = [b for b in chat.h[-3]['content'] if b == dict(type='text', text=final_prompt)]
     assert len(said) == (n > 1) and 'Not run. Tools are switched off.' == chat.h[-1]['content'][0]['content']
 
@@ -217,7 +221,7 @@ def test_cont_func_sees_the_last_three_messages(way):
         seen.append(list(msgs))
         return len(seen) < 2
     chat, sb, _ = loop(way, [[SUM], [SUM], 'x'], cont_func=cont_func)
-    assert len(sb.requests) == 2 and seen == [chat.h[0:3], chat.h[2:5]]
+    assert len(posts(sb)) == 2 and seen == [chat.h[0:3], chat.h[2:5]]
 
 @both
 @pytest.mark.parametrize('approve,says', [(lambda c: True, '3'), (lambda c: False, 'The user declined this call.'), (lambda c: None, 'The user declined this call.'),
@@ -250,17 +254,17 @@ def test_approve_is_asked_for_calls_that_could_run(way):
 def test_max_calls(way):
     with pytest.raises(LimitReached, match='max_calls is 3, and 4 tool calls are made'): loop(way, lambda body: [SUM, SUM], max_calls=3)
     chat, sb, _ = loop(way, [[SUM, SUM], 'Done.'], max_calls=3)
-    assert chat.calls == 2 and len(sb.requests) == 2
+    assert chat.calls == 2 and len(posts(sb)) == 2
 
 @both
 def test_what_limits_leave_behind(way):
     sb, seen = Sandbox(lambda body: [SUM]), []
     chat = way.Chat(MODEL, way.sdk(sb), tools=[sums], max_calls=2)
     with pytest.raises(LimitReached, match='2 tool calls are made'): way.read(lambda stream: chat.toolloop('Go'), seen=seen)
-    assert len(sb.requests) == 2 and len(seen) == 4 and len(chat.h) == 5
+    assert len(posts(sb)) == 2 and len(seen) == 4 and len(chat.h) == 5
     check_history(chat.h)
     with pytest.raises(LimitReached): way.call(chat)
-    assert len(sb.requests) == 2
+    assert len(posts(sb)) == 2
     sb.replies = lambda body: 'Go on.'
     assert contents(way.call(chat, max_calls=None)) == 'Go on.'
 
@@ -270,7 +274,7 @@ def test_max_cost(way):
     chat = way.Chat(MODEL, way.sdk(sb), tools=[sums])
     with pytest.raises(LimitReached, match=r'max_cost is \$0.001, and \$0.00\d+ are spent: In: \d+; Out: \d+'):
         way.read(lambda stream: chat.toolloop('Go', max_cost=0.001, max_steps=100))
-    assert 1 < len(sb.requests) < 50 and chat.cost >= 0.001
+    assert 1 < len(posts(sb)) < 50 and chat.cost >= 0.001
     with pytest.raises(ValueError, match='no known price'): way.Chat('my-own-model', way.sdk(sb), max_cost=1)
     with pytest.raises(ValueError, match='no known price'): way.call(way.Chat('my-own-model', way.sdk(sb)), 'Hi', max_cost=1)
 
@@ -283,7 +287,7 @@ def test_half_received_calls_never_run(way, reason, stream):
     def must_not_run(a: int, b: int): raise AssertionError
     must_not_run.__name__ = 'sums'
     chat, sb, _ = loop(way, [dict(content=['So', SUM, SUM], stop_reason=reason), 'Well.'], tools=[must_not_run], stream=stream)
-    assert len(sb.requests) == 1 and chat.c.result.stop_reason == reason and chat.calls == 0
+    assert len(posts(sb)) == 1 and chat.c.result.stop_reason == reason and chat.calls == 0
     assert [b['content'].startswith('Not run. ') for b in chat.last[1]['content']] == [True, True]
     assert contents(way.call(chat)) == 'Well.'
 
@@ -323,13 +327,13 @@ def test_server_tools_are_kept_and_never_run(way):
     replies = [dict(content=['Let me search.', search], stop_reason='pause_turn'), [found, 'And add.', SUM], [search, dict(found, tool_use_id='srvtoolu_0003_0'), 'Done.']]
     chat, sb, got = loop(way, replies, tools=[sums, web_search])
     assert [b['type'] for b in chat.h[1]['content']] == ['text', 'server_tool_use', 'web_search_tool_result', 'text', 'tool_use']
-    assert sb.requests[1].body['messages'][-1]['content'][-1]['type'] == 'server_tool_use', 'the pause is sent back as it came'
-    assert len(sb.requests) == 3 and [m['role'] for m in chat.h] == ['user', 'assistant'] * 2
+    assert posts(sb)[1].body['messages'][-1]['content'][-1]['type'] == 'server_tool_use', 'the pause is sent back as it came'
+    assert len(posts(sb)) == 3 and [m['role'] for m in chat.h] == ['user', 'assistant'] * 2
     check_history(chat.h)
 
 @both
 def test_a_pause_at_the_end_is_continued_without_a_question(way):
     paused = dict(content=['Searching.', dict(type='server_tool_use', name='web_search', input={})], stop_reason='pause_turn')
     chat, sb, _ = loop(way, lambda body: paused, max_steps=3, tools=[sums])
-    assert len(sb.requests) == 3 and sb.requests[-1].body['tool_choice'] == dict(type='none')
-    assert all(m['role'] == 'assistant' for r in sb.requests[1:] for m in r.body['messages'][-1:]) and len(chat.h) == 2
+    assert len(posts(sb)) == 3 and posts(sb)[-1].body['tool_choice'] == dict(type='none')
+    assert all(m['role'] == 'assistant' for r in posts(sb)[1:] for m in r.body['messages'][-1:]) and len(chat.h) == 2
