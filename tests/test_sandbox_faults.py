@@ -7,30 +7,10 @@ import anthropic, httpx2, pytest
 from llmchat import AsyncChat, Chat, Client
 from llmchat.faults import fault_kinds, mk_fault
 from llmchat.sandbox import Answer, Cut, Fail, Faults, Sandbox, Through, mk_model, tool_use
+from test_sandbox import ASK, acreate, astream, create, each_way, stream, text
 
 MODEL = 'claude-sonnet-5'
-ASK = dict(model=MODEL, max_tokens=100, messages=[dict(role='user', content='Hi')])
 SAID = 'Hello Jeremy, how are you on this fine day? 😊'
-
-def create(sb, **kw):
-    with sb.client() as cli: return cli.messages.create(**ASK | kw)
-
-def stream(sb, **kw):
-    with sb.client() as cli, cli.messages.stream(**ASK | kw) as s: return s.get_final_message()
-
-def acreate(sb, **kw):
-    async def go():
-        async with sb.aclient() as cli: return await cli.messages.create(**ASK | kw)
-    return asyncio.run(go())
-
-def astream(sb, **kw):
-    async def go():
-        async with sb.aclient() as cli, cli.messages.stream(**ASK | kw) as s: return await s.get_final_message()
-    return asyncio.run(go())
-
-each_way = pytest.mark.parametrize('ask', [create, stream, acreate, astream])
-
-def text(r): return ''.join(b.text for b in r.content if b.type == 'text')
 
 # ---- by name
 
