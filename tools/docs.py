@@ -48,6 +48,17 @@ def reading_order(
     cfg = yaml.safe_load((path/'_quarto.yml').read_text(encoding='utf-8'))
     return list(contents(cfg['website']['sidebar']['contents']))
 
+modules = re.compile(r'\b(?:[a-z_]\w*(?:<span class="op">)?\.(?:</span>)?)+(?=[A-Z])')
+
+def short_types(
+    text:str, # Of a signature as `show_doc` gives it, Markdown or HTML
+)->str:
+    "Types by their names alone, as in the source: `Any`, not `typing.Any`. Comments stay."
+    def short(line):
+        before, comment, after = line.partition('<span class="co">' if '<span' in line else ' # ')
+        return modules.sub('', before) + comment + after
+    return '\n'.join(map(short, text.split('\n')))
+
 def text_of(
     src:Path, # A processed page, a notebook or Markdown
 )->tuple[str,str,str,dict]: # Title, description, the page as plain text, its pictures by file name
@@ -61,6 +72,8 @@ def text_of(
         return re.search('^# (.*)', text, re.M)[1], '', text, {}
     nb = nbformat.read(src, as_version=4)
     fm = header(nb)
+    for o in (o for c in nb.cells for o in c.get('outputs', ())):
+        if (md := o.get('data', {}).get('text/markdown', '')).startswith('---\n'): o.data['text/markdown'] = short_types(md)
     text, pictures = to_md(nb, link, prefix=nbpath2html(src).stem)
     return fm['title'], fm['description'], text, pictures
 
@@ -111,10 +124,12 @@ def mend(
     text = text.replace(answered, answered.replace('<p>', '<p class="answered-by">'))
     text = re.sub(rf'<script[^>]*src="{elsewhere}"[^>]*></script>', '', text)
     text = re.sub(r'<img\b[^>]*\bsrc="([\w-]+\.svg)"[^>]*>', inlined, text)
+    text = re.sub(r'>source</a></p>\s*<h\d.*?</pre>', lambda m: short_types(m[0]), text, flags=re.S)
     text = re.sub(r'<table\b(?![^>]*\btabindex)', '<table tabindex="0"', text) # It may scroll, also by keyboard
     text = re.sub(r'<img\b(?![^>]*\balt=)', '<img alt="The picture that this code gives"', text)
-    before, end, after = text.rpartition('</main>')
-    page.write_text(f'{before}{sources(name)}{end}{after}', encoding='utf-8')
+    before, end, after = text.rpartition('<nav class="page-navigation' if '<nav class="page-navigation' in text else '</main>')
+    text = f'{before}{sources(name)}{end}{after}'
+    page.write_text(text, encoding='utf-8')
 
 def finish(
     proc:Path, # Processed pages
@@ -152,9 +167,12 @@ def check(docs, broken=()):
 def rank(
     path:Path, # smalldocs' index for its search
 ):
-    "Let a page whose title is searched for come before its sections: the beginning of a page is a section named like it."
-    entries = json.loads(path.read_text(encoding='utf-8'))
-    path.write_text(json.dumps([e | dict(section=e['section'] or e['title']) for e in entries], ensure_ascii=False), encoding='utf-8')
+    """Let a page whose title is searched for come before its sections: the beginning of a page is a section named like it.
+    A section ends before the link to the next one's source, and a signature has short types as on the page."""
+    def text(s): return (modules.sub('', s) if s.startswith('def ') else s).removesuffix(' source')
+    entries = [e | dict(section=e['section'] or e['title'], text=text(e['text']))
+        for e in json.loads(path.read_text(encoding='utf-8'))]
+    path.write_text(json.dumps(entries, ensure_ascii=False), encoding='utf-8')
 
 def build(
     dest:Path, # Where the site goes; what is there is replaced
