@@ -115,6 +115,20 @@ def inlined(
     alt = re.search(r'\balt="([^"]*)"', img[0])[1]
     return (get_config().nbs_path/img[1]).read_text(encoding='utf-8').strip().replace('<svg ', f'<svg aria-label="{alt}" ', 1)
 
+def hung(
+    code:re.Match, # The start of a code block, and what is in it
+)->str: # HTML
+    "Code line by line, so that a line that is too long for the page hangs at its own beginning."
+    if '<span id="cb' in code[2]: return code[0] # Quarto has done it
+    lines, spans, shell = [], [], re.search(r'\b(?:ba)?sh\b', code[1])
+    source = re.sub(r'(?<=\s)--[a-z-]+', r'<span class="flag">\g<0></span>', code[2]) if shell else code[2]
+    for line in source.removesuffix('\n').split('\n'):
+        at, text = len(line) - len(line.lstrip(' ')), ''.join(spans) + line
+        for tag in re.findall(r'<span\b[^>]*>|</span>', line): spans.pop() if tag=='</span>' else spans.append(tag)
+        style = f' style="--at: {at}ch"' if at else ''
+        lines.append(f'<span class="line"{style}>{text}{"</span>"*len(spans)}</span>')
+    return code[1] + '\n'.join(lines) + '</code></pre>'
+
 def mend(
     page:Path, # A rendered page
     name:str, # Its source
@@ -125,6 +139,7 @@ def mend(
     text = re.sub(rf'<script[^>]*src="{elsewhere}"[^>]*></script>', '', text)
     text = re.sub(r'<img\b[^>]*\bsrc="([\w-]+\.svg)"[^>]*>', inlined, text)
     text = re.sub(r'>source</a></p>\s*<h\d.*?</pre>', lambda m: short_types(m[0]), text, flags=re.S)
+    text = re.sub(r'(<pre\b[^>]*><code\b[^>]*>)(.*?)</code></pre>', hung, text, flags=re.S)
     text = re.sub(r'<table\b(?![^>]*\btabindex)', '<table tabindex="0"', text) # It may scroll, also by keyboard
     text = re.sub(r'<img\b(?![^>]*\balt=)', '<img alt="The picture that this code gives"', text)
     before, end, after = text.rpartition('<nav class="page-navigation' if '<nav class="page-navigation' in text else '</main>')
