@@ -129,6 +129,12 @@ def hung(
         lines.append(f'<span class="line"{style}>{text}{"</span>"*len(spans)}</span>')
     return code[1] + '\n'.join(lines) + '</code></pre>'
 
+# A sidebar of 60 pages begins with the first; this one begins where the reader is.
+here = """<script>{
+  const bar = document.querySelector('#quarto-sidebar'), link = bar?.querySelector('.sidebar-link.active')
+  if (link) bar.scrollTop += link.getBoundingClientRect().top - bar.getBoundingClientRect().top - bar.clientHeight / 2
+}</script>"""
+
 def mend(
     page:Path, # A rendered page
     name:str, # Its source
@@ -144,7 +150,8 @@ def mend(
     text = re.sub(r'<img\b(?![^>]*\balt=)', '<img alt="The picture that this code gives"', text)
     before, end, after = text.rpartition('<nav class="page-navigation' if '<nav class="page-navigation' in text else '</main>')
     text = f'{before}{sources(name)}{end}{after}'
-    page.write_text(text, encoding='utf-8')
+    before, end, after = text.rpartition('</body>')
+    page.write_text(f'{before}{here}{end}{after}', encoding='utf-8')
 
 def finish(
     proc:Path, # Processed pages
