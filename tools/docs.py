@@ -129,7 +129,7 @@ def hung(
         lines.append(f'<span class="line"{style}>{text}{"</span>"*len(spans)}</span>')
     return code[1] + '\n'.join(lines) + '</code></pre>'
 
-# A sidebar of 60 pages begins with the first; this one begins where the reader is.
+# A sidebar of all pages begins with the first; this one begins where the reader is.
 here = """<script>{
   const bar = document.querySelector('#quarto-sidebar'), link = bar?.querySelector('.sidebar-link.active')
   if (link) bar.scrollTop += link.getBoundingClientRect().top - bar.getBoundingClientRect().top - bar.clientHeight / 2
