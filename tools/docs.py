@@ -105,8 +105,8 @@ def sources(
     what = 'the notebook' if name.endswith('.ipynb') else 'made from'
     url = f'{cfg.git_url}/blob/{cfg.branch}/{cfg.nbs_path.name}/{name}'
     return (f'<p class="page-sources">This page is {what} <a href="{url}">{cfg.nbs_path.name}/{name}</a>; '
-        f'here it is as <a href="{nbpath2html(Path(name))}.md">plain text</a>, '
-        'and <a href="llms.txt">llms.txt</a> lists all pages so.</p>')
+        f'here it is as <a href="{nbpath2html(Path(name))}.md">plain text</a>. '
+        '<a href="llms.txt">llms.txt</a> lists all pages.</p>')
 
 def inlined(
     img:re.Match, # An `img` of a drawing of ours
@@ -145,8 +145,10 @@ def mend(
     text = re.sub(rf'<script[^>]*src="{elsewhere}"[^>]*></script>', '', text)
     text = re.sub(r'<img\b[^>]*\bsrc="([\w-]+\.svg)"[^>]*>', inlined, text)
     text = re.sub(r'>source</a></p>\s*<h\d.*?</pre>', lambda m: short_types(m[0]), text, flags=re.S)
+    text = re.sub(r'(<h\d[^>]*>[\w.]+)<strong>(\w+)</strong>(?=</h)', r'\1__\2__', text) # `__init__` is no bold type
     text = re.sub(r'(<pre\b[^>]*><code\b[^>]*>)(.*?)</code></pre>', hung, text, flags=re.S)
     text = re.sub(r'<table\b(?![^>]*\btabindex)', '<table tabindex="0"', text) # It may scroll, also by keyboard
+    text = re.sub(r'<svg role="img"(?=[^>]*\bwidth="[\d.]+pt")', '<svg role="img" tabindex="0"', text) # A plot may too
     text = re.sub(r'<img\b(?![^>]*\balt=)', '<img alt="The picture that this code gives"', text)
     before, end, after = text.rpartition('<nav class="page-navigation' if '<nav class="page-navigation' in text else '</main>')
     text = f'{before}{sources(name)}{end}{after}'
