@@ -105,6 +105,7 @@ def test_page(tab, base, axe, width, name):
     tab.goto(f'{base}/{name}')
     assert tab.title().strip() and tab.locator('h1').count() == 1
     check_outputs(tab, sources[name])
+    check_code(tab, sources[name])
     check_links(tab, base)
     check_folds(tab)
     assert tab.evaluate('document.documentElement.scrollWidth') <= width
@@ -122,6 +123,15 @@ def check_outputs(tab, src):
     shown = normal(tab.locator('main').text_content())
     assert [t for t in texts if normal(re.sub(r'\x1b\[[\d;]*m', '', t)) not in shown] == []
     assert tab.locator('main .answered-by').count() == ('recorded()' in src.read_text(encoding='utf-8'))
+
+def check_code(tab, src):
+    "Code is as it was written, to be copied, however it is wrapped; signatures name types as the source does"
+    if src.suffix != '.ipynb': return
+    shown = tab.evaluate("[...document.querySelectorAll('main .cell pre.sourceCode')].map(e => e.textContent.trim())")
+    cells = json.loads(src.read_text(encoding='utf-8'))['cells']
+    written = [''.join(c['source']).strip() for c in cells if c['cell_type'] == 'code']
+    assert [s for s in written if s and '#|' not in s and not s.startswith('show_doc') and s not in shown] == []
+    assert not [s for s in shown if s.startswith('def ') and '__main__' in s]
 
 def ids(path): return set(map(unescape, re.findall(r'\bid="([^"]+)"', path.read_text(encoding='utf-8'))))
 
@@ -165,6 +175,14 @@ def test_menu_of_pages_opens_below_the_header(tab, base, width):
     first = tab.locator('#quarto-sidebar a').first
     tab.wait_for_function('document.querySelector("#quarto-sidebar").getBoundingClientRect().left >= 0')
     assert first.bounding_box()['y'] >= tab.locator('#quarto-header').bounding_box()['height']
+
+@pytest.mark.parametrize('name', ['index.html', 'clouds.html'])
+def test_list_of_pages_shows_the_current_one(tab, base, width, name):
+    tab.goto(f'{base}/{name}')
+    if width < 992: tab.locator('.quarto-btn-toggle').first.click()
+    tab.wait_for_function('document.querySelector("#quarto-sidebar").getBoundingClientRect().left >= 0')
+    box = tab.locator('#quarto-sidebar .sidebar-link.active').first.bounding_box()
+    assert 0 < box['y'] < 900 - box['height'] and not tab.evaluate('scrollY')
 
 def background(tab):
     return sum(map(int, re.findall(r'\d+', tab.evaluate('getComputedStyle(document.body).backgroundColor'))[:3]))
