@@ -20,6 +20,7 @@ from .drivers import AsyncIO, AsyncParts, AsyncStream
 from .requests import Settings
 from .sdk import anthropic, anyio, asyncio
 from .tools import Toolbox, run_call, tool_messages
+from .waiting import waiting
 
 # %% ../nbs/02_async.ipynb #2808b0a3
 if TYPE_CHECKING: from anthropic.types import Message
@@ -56,7 +57,8 @@ class PerLoop:
     def _new(self, closes: bool) -> tuple[Any, Any]:
         for old in [l for l in self.clis if getattr(l, 'is_closed', bool)()]: self.clis.pop(old, None)
         cli, self.fresh = self.given if self.fresh else self.again(), False
-        return cli, _close_with_loop(cli) if closes and (self.own or cli is not self.given) else None
+        ours = self.own or cli._client is not self.given._client
+        return cli, _close_with_loop(cli) if closes and ours else None
 
 def new_connections(
     cli: Any # An async client of the SDK
@@ -71,7 +73,7 @@ class AsyncClient(AnyClient['Awaitable[Message]', AsyncStream, Awaitable[int], A
     _async, _parallel, _stream, _parts = True, True, AsyncStream, AsyncParts
 
     def _ready(self) -> None:
-        again = self._mk_cli if self.own else lambda: new_connections(self.cli)
+        again = self._mk_cli if self.own else lambda: waiting(new_connections(self.cli), **self._waits)
         self._clis = PerLoop(self.cli, again, self.own)
     def _wire(self) -> AsyncIO: return AsyncIO(self._clis)
 

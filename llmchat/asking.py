@@ -15,7 +15,7 @@ from copy import deepcopy
 from functools import partial
 from json import JSONDecodeError
 from time import time
-from typing import Any, Generic, TYPE_CHECKING, TypeVar
+from typing import Any, Generic, TYPE_CHECKING, TypeVar, get_args
 
 from fastcore.basics import noop, patch
 
@@ -75,7 +75,7 @@ class BaseClient(Totals, Generic[ReplyT, StreamT, CountT, ListT]):
         self.model = default_model() if model is None else model
         self.cache, self.log = cache, [] if log else None
         self._conn = dict(api_key=api_key, base_url=base_url, timeout=timeout, max_retries=max_retries, **kw)
-        self._waits, self._aiohttp = dict(max_wait=max_wait, on_retry=on_retry, is_async=self._async), aiohttp
+        self._waits, self._aiohttp = dict(max_wait=max_wait, on_retry=on_retry), aiohttp
         self.own = cli is None # Was the SDK client made here?
         self.cli = self._mk_cli() if cli is None else self._given(cli)
         self.result: 'Message | None' = None
@@ -117,7 +117,7 @@ def __getstate__(self: BaseClient) -> dict[str, Any]:
     conn = {k: v for k, v in self._conn.items() if v is not None and k not in ('api_key', 'auth_token', 'webhook_key')}
     for k, v in conn.items(): pickled(v, f'{k}=', never=redact(v, hidden) != v)
     pickled(self._waits['on_retry'], 'on_retry=')
-    more = {k: v for k, v in self._waits.items() if k != 'is_async'} | dict(aiohttp=self._aiohttp, cache=self.cache)
+    more = self._waits | dict(aiohttp=self._aiohttp, cache=self.cache)
     return dict(init=dict(model=self.model) | conn | more, log=self.log, result=self.result, _ledger=self._ledger)
 
 @patch
@@ -127,17 +127,11 @@ def __setstate__(self: BaseClient, kept: dict[str, Any]) -> None:
 
 # %% ../nbs/00j_asking.ipynb #93da773f
 @patch
-def _whole(self: BaseClient, req: dict[str, Any]) -> Flow:
-    "A reply that comes as a whole"
+def _patient(self: BaseClient, req: dict[str, Any]) -> dict[str, Any]:
+    "A request with the time that its reply may take"
     wait = long_wait(req['max_tokens'])
-    if wait and 'timeout' not in req and getattr(self.cli, 'timeout', None) == anthropic.DEFAULT_TIMEOUT:
-        req = req | dict(timeout=anthropic.Timeout(wait, connect=5))
-    r = yield from self._plain('messages.create', req)
-    try:
-        check_start(vars(r))
-        for b in r.content: check_block(vars(b))
-    except (ValueError, TypeError, LookupError) as e: raise self._garbled(r, e)
-    return r
+    if not wait or 'timeout' in req or getattr(self.cli, 'timeout', None) != anthropic.DEFAULT_TIMEOUT: return req
+    return req | dict(timeout=anthropic.Timeout(wait, connect=5))
 
 @patch
 def _plain(self: BaseClient, path: str, req: dict[str, Any]) -> Flow:
@@ -150,6 +144,26 @@ def _plain(self: BaseClient, path: str, req: dict[str, Any]) -> Flow:
 def _garbled(self: BaseClient, what: Any, cause: Exception | None = None) -> Exception:
     "The error for what is not a reply"
     return garbled(what, httpx2.Request('POST', self.cli.base_url), cause)
+
+# %% ../nbs/00j_asking.ipynb #9d67a987
+_plain_kinds = 'text', 'thinking', 'tool_use'
+
+def _check_whole(b: Any) -> None:
+    "`ValueError` if a block of a reply is not what the SDK says of its kind"
+    kind, more, T = b.type, vars(b), type(b)
+    if kind in _plain_kinds and more.get('citations') in (None, []) and more.get('caller') is None: return
+    if kind in get_args(T.model_fields['type'].annotation):
+        T.model_validate_json(b.to_json(indent=None, warnings=False), strict=True)
+
+@patch
+def _check(self: BaseClient, r: Any) -> None:
+    "An `APIError` for what is not a reply, or could not be sent back"
+    try:
+        check_start(vars(r))
+        for b in r.content:
+            check_block(vars(b))
+            _check_whole(b)
+    except (ValueError, TypeError, LookupError, AttributeError) as e: raise self._garbled(r, e)
 
 # %% ../nbs/00j_asking.ipynb #2a710949
 def _as_event(e: Any, response: Any) -> Exception:
@@ -220,26 +234,27 @@ def _advise(e: BaseException, prefill: str) -> None:
 # %% ../nbs/00j_asking.ipynb #8e66aaa9
 @patch
 def _ask(self: BaseClient, req: dict[str, Any], stream: bool = False, prefill: str = '',
-    cb: Callable[..., Any] | None = None, ledgers: tuple[Ledger, ...] = (), failed: Callable[..., Any] = noop,
-    **show: Any) -> Flow:
-    "One request and its reply; `failed` is given what had come of one that fails or is left early"
+    cb: Callable[..., Any] | None = None, came: Callable[..., Any] = noop, **show: Any) -> Flow:
+    "One request and its reply; `came` is given it, or what had come of one that fails, and whether it is whole"
     b, began, r, err = Builder(), time(), None, None
     try:
         need_key(self.cli)
         sent = to_send(req)
-        r = (yield from _streamed(sent, b, prefill, **show)) if stream else (yield from self._whole(sent))
+        if stream: r = yield from _streamed(sent, b, prefill, **show)
+        else: r = yield from self._plain('messages.create', self._patient(sent))
+        self._check(r)
         r = self.result = _prefilled(r, prefill)
     except BaseException as e:
         if sys.is_finalizing(): raise # left open until the program ended, when nothing can be imported any more
         r = _message(b.partial)
         e.partial = r and _prefilled(r, prefill)
-        failed(e.partial)
         _advise(e, prefill)
         redact_error(e, self.cli, req.get('extra_headers'))
         err = e
         raise
     finally:
-        for ledger in (self._ledger, *ledgers) if r is not None else (): ledger.add(r.model, r.usage)
+        if r is not None: self._ledger.add(r.model, r.usage)
+        came(r, err is None)
         if self.log is not None: self._note(req, r, err, began)
     if cb: cb(r)
     return r

@@ -19,7 +19,7 @@ from fastcore.basics import patch
 
 from .asink import AsyncClient
 from .asking import BaseClient
-from .turns import BaseChat, _limits, _opts, _runs, _split
+from .turns import BaseChat, _opts, _split
 from .client import Client
 from .drivers import Flow
 from .jobs import Job, canceled, errored, expired, ranges, states
@@ -96,7 +96,7 @@ def _params(self: BaseBatch, pr: Any, info: Any, told: dict[str, Any], headers: 
     "The parameters of a request; headers that it needs go to `headers`"
     model = self.c.model
     if isinstance(pr, BaseChat):
-        own, *_ = _split(pr.settings, _opts, _runs, _limits)
+        own, *_ = _split(pr.settings)
         own['tools'] = mk_box(own.get('tools'), pr.ns).schemas
         model, told = pr.c.model, told | {k: v for k, v in own.items() if v}
     req = mk_request(model, dialog(pr), info, **told)

@@ -91,9 +91,10 @@ def _count(self: _Calls, req: dict[str, Any]) -> Flow:
 # %% ../nbs/00k_client.ipynb #662c93f5
 @patch
 def _exchange(self: _Calls, box: Toolbox, settings: dict[str, Any], opts: dict[str, Any], run: dict[str, Any],
-    before: Callable[[], Any], msgs: list[dict[str, Any]], more: dict[str, Any], keep: Any) -> Flow:
+    before: Callable[[], Any], msgs: list[dict[str, Any]], more: Any = None, keep: Any = noop) -> Flow:
     "The course of an exchange: for a dialog, more settings and `keep`, returns the reply and its messages"
     before()
+    more = more or {}
     own = 'tools' in more # Is the tool only a form for the answer?
     tools = mk_box(more['tools']) if own else box
     told = settings | more | dict(tools=tools)
@@ -102,7 +103,7 @@ def _exchange(self: _Calls, box: Toolbox, settings: dict[str, Any], opts: dict[s
     reply = mk_msg(r)
     calls = find_blocks(reply, 'tool_use')
     off = r.stop_reason in cut_off or told.get('tool_choice') is False
-    if calls and not off: results = yield from run_calls(calls, tools, keep=keep or noop, **({} if own else run))
+    if calls and not off: results = yield from run_calls(calls, tools, keep=keep, **({} if own else run))
     else: results = [not_run(c, r.stop_reason) for c in calls]
     return r, [m for m in (reply, dict(role='user', content=results)) if m['content']]
 
@@ -110,18 +111,18 @@ def _exchange(self: _Calls, box: Toolbox, settings: dict[str, Any], opts: dict[s
 @patch
 def _values(self: _Calls, exchange: Callable[..., Flow], msgs: list[dict[str, Any]], choice: Any,
     retries: int) -> Flow:
-    "The course of `structured`; returns values, reply and messages"
+    "The course of `structured`; returns reply, messages and values"
     return until_fits(lambda said: called(exchange, msgs, choice, said), retries)
 
 @patch
 def _object(self: _Calls, exchange: Callable[..., Flow], msgs: list[dict[str, Any]], answer: Answer,
     retries: int) -> Flow:
-    "The course of `parse`; returns the object, reply and messages"
+    "The course of `parse`; returns reply, messages and the object"
     need_key(self.cli)
     info = yield from info_if_any(self.cli, self.model)
     return (yield from until_fits(lambda said: parsed(exchange, msgs, answer, info, said), retries))
 
-def _first(flow: Flow) -> Flow: return (yield from flow)[0]
+def _value(flow: Flow) -> Flow: return (yield from flow)[2]
 
 # %% ../nbs/00k_client.ipynb #2eef40b2
 class _Values(_Calls[ReplyT, StreamT, CountT, ListT]):
@@ -136,7 +137,7 @@ class _Values(_Calls[ReplyT, StreamT, CountT, ListT]):
         box, choice = Toolbox(tools, ns), kw.pop('tool_choice', True)
         settings, run = dict(cache=self.cache) | kw, dict(parallel=self._parallel)
         exchange = partial(self._exchange, box, settings, {}, run, noop)
-        return self._go(_first(self._values(exchange, mk_msgs(msgs), choice, retries)))
+        return self._go(_value(self._values(exchange, mk_msgs(msgs), choice, retries)))
 
     def parse(self,
         msgs: Any, # A prompt or a dialog, as for a call
@@ -147,7 +148,7 @@ class _Values(_Calls[ReplyT, StreamT, CountT, ListT]):
         "Ask for one object of a type; `ReplyError` if the reply does not fit"
         answer = Answer(T)
         exchange = partial(self._exchange, mk_box(kw.get('tools')), dict(cache=self.cache) | kw, {}, {}, noop)
-        return self._go(_first(self._object(exchange, mk_msgs(msgs), answer, retries)))
+        return self._go(_value(self._object(exchange, mk_msgs(msgs), answer, retries)))
 
 # %% ../nbs/00k_client.ipynb #88d562a1
 class AnyClient(_Values[ReplyT, StreamT, CountT, ListT]):

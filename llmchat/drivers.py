@@ -66,7 +66,7 @@ class SyncIO:
 # %% ../nbs/00g_drivers.ipynb #9b6f0256
 class AsyncIO(SyncIO):
     "Does what is asked, with the async client of the SDK that `cli()` gives for the running event loop"
-    async def call(self, path: str, kw: dict[str, Any]) -> Any: return await attrgetter(path)(self.cli())(**kw)
+    def call(self, path: str, kw: dict[str, Any]) -> Any: return attrgetter(path)(self.cli())(**kw) # is awaited
 
     async def open(self, kw: dict[str, Any], typed: bool) -> Any:
         self._stream = s = await self.cli().messages.create(**kw, stream=True)
@@ -170,7 +170,8 @@ def drive(flow: Flow, io: SyncIO, done: Callable[[Any], None]) -> Iterator[Any]:
             except StopIteration as e: return done(e.value)
             if not isinstance(out, Ask): act, val = flow.send, (yield out)
             else:
-                try: act, val = flow.send, getattr(io, out.op)(*out.args)
+                act = flow.send
+                try: val = getattr(io, out.op)(*out.args)
                 except BaseException as e: act, val = flow.throw, e
     finally:
         flow.close()
@@ -186,7 +187,8 @@ async def adrive(flow: Flow, io: AsyncIO, done: Callable[[Any], None]) -> AsyncI
             except StopIteration as e: done(e.value); return
             if not isinstance(out, Ask): act, val = flow.send, (yield out)
             else:
-                try: act, val = flow.send, await getattr(io, out.op)(*out.args)
+                act = flow.send
+                try: val = await getattr(io, out.op)(*out.args)
                 except BaseException as e: act, val = flow.throw, e
     finally:
         flow.close()

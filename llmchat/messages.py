@@ -87,7 +87,7 @@ def mk_block(
     if isinstance(o, dict) and isinstance(o.get('type'), str): return o
     if _is_file(o): return _file_block(o)
     if hasattr(o, 'to_dict') and hasattr(o, 'type'):
-        return {k: v for k, v in o.to_dict(warnings=False).items() if k != 'parsed_output'}
+        return {k: v for k, v in o.to_dict(warnings=False).items() if k != 'parsed_output' and (k, v) != ('caller', None)}
     if hasattr(o, 'save') and hasattr(o, 'mode'): return _pil_block(o, what)
     raise TypeError(f'{what} is a {type(o).__name__}: {o!r:.80}. A message is made of str, bytes of an image or PDF, '
         'Path, URL, PIL images, SDK blocks, dict blocks with a `type`, or a list of these.')

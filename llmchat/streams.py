@@ -49,8 +49,9 @@ def check_start(
 def check_block(
     block: Mapping[str, Any] # Fields of a content block
 ) -> None:
-    "`TypeError` or `KeyError` if it lacks what a block of its type has"
+    "`ValueError`, `TypeError` or `KeyError` if it lacks what a block of its type has"
     _need(block, type=str)
+    if '' in map(block.get, ('type', 'id', 'tool_use_id')): raise ValueError('a block with an empty type or id')
     _need(block, **_fields.get(block['type'], {}))
     if block.get('citations') is not None: _need(block, citations=list)
 

@@ -29,12 +29,12 @@ class ReplyError(ValueError):
 def until_fits(
     attempt: Callable[[list[dict[str, Any]]], Flow], # Given what was said, returns value, problem, reply, messages
     retries: int = 0 # How often the model is told of a problem
-) -> Flow: # Returns the value, the reply and the new messages; `ReplyError` if nothing fitted
+) -> Flow: # Returns the reply, the new messages and the value; `ReplyError` if nothing fitted
     "Ask, and ask again with the problem, until the reply fits"
     said: list[dict[str, Any]] = []
     for left in range(retries, -1, -1):
         value, problem, r, more = yield from attempt(said)
-        if problem is None: return value, r, said + more
+        if problem is None: return r, said + more, value
         if not left or r.stop_reason in cut_off: raise ReplyError(cut_off.get(r.stop_reason, problem), r)
         said += more if more and more[-1]['role'] == 'user' else [*more, mk_msg(problem)]
 
@@ -110,6 +110,6 @@ def parsed(exchange: Callable[..., Flow], msgs: list[dict[str, Any]], answer: An
             return exchange(msgs, more | dict(tools=answer.tool), keep)
         values, problem, r, more = yield from called(with_tool, msgs, answer.tool.name, said)
         return (answer.read(values[0]) if values else None), problem, r, more
-    r, more = yield from exchange(msgs + said, answer.settings, None)
+    r, more = yield from exchange(msgs + said, answer.settings)
     try: return answer.read(check(answer.tool.adapter, contents(find_blocks(r)))), None, r, more
     except BadCall as e: return None, str(e), r, more

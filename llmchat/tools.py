@@ -111,7 +111,6 @@ class Toolbox:
         except TypeError: self.schemas, runs = _offer(given)
         more = ns if isinstance(ns, Mapping) else {t.name: t for t in map(mk_tool, ns or ())}
         self.ns: dict[str, Any] = {**more, **runs} if more else runs
-        self.ran = 0 # How many calls have run
 
     def find(self, name: str) -> Tool:
         "The tool of that name; `BadCall` says which there are"
@@ -163,7 +162,8 @@ def _approved(approve: Any, call: Any) -> Flow:
     if said is True: return None
     return f'The user declined this call: {said}' if isinstance(said, str) else 'The user declined this call.'
 
-def run_call(call: Any, box: Toolbox, approve: Any = None, most: int = max_result, keep: Any = noop) -> Flow:
+def run_call(call: Any, box: Toolbox, approve: Any = None, most: int = max_result, keep: Any = noop,
+    began: Any = noop) -> Flow:
     "The course of one call; returns its `tool_result` block, and gives `keep` the call and what the tool returned"
     call = mk_block(call)
     try:
@@ -172,7 +172,7 @@ def run_call(call: Any, box: Toolbox, approve: Any = None, most: int = max_resul
     except BadCall as e: return _result(call, str(e), True, most)
     if no := (yield from _approved(approve, call)): return _result(call, no, True, most)
     try:
-        box.ran += 1
+        began()
         keep(call, value := (yield ask('apply', run, tool.timeout)))
         return _result(call, to_content(value), getattr(value, 'is_error', False) is True, most)
     except Exception as e: return _result(call, _complaint(e, tool.name), True, most)

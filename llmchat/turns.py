@@ -13,7 +13,7 @@ from functools import partial
 from threading import Lock
 from typing import Any, Generic, TYPE_CHECKING
 
-from fastcore.basics import patch
+from fastcore.basics import noop, patch
 
 from .asking import BaseClient, CountT, ListT, ReplyT, StreamT, Totals
 from .client import Client
@@ -34,10 +34,13 @@ _opts = 'cb', 'events', 'thinking'
 _runs = 'approve', 'parallel', 'max_result'
 _limits = 'max_cost', 'max_calls'
 
-def _split(kw: dict[str, Any], *groups: tuple[str, ...]) -> list[dict[str, Any]]:
-    "`kw` in groups of names, what is in none of them first"
-    res = [{k: kw[k] for k in names if k in kw} for names in groups]
-    return [{k: v for k, v in kw.items() if not any(k in g for g in groups)}, *res]
+_place = {k: i for i, names in enumerate((_opts, _runs, _limits), 1) for k in names}
+
+def _split(kw: dict[str, Any]) -> list[dict[str, Any]]:
+    "The settings of a call by place: requests, its course, its tools, limits"
+    res: list[dict[str, Any]] = [{} for _ in range(4)]
+    for k, v in kw.items(): res[_place.get(k, 0)][k] = v
+    return res
 
 # %% ../nbs/00ka_turns.ipynb #c5fe3a25
 class BaseChat(Totals, Generic[ReplyT, StreamT, CountT, ListT]):
@@ -61,7 +64,7 @@ class BaseChat(Totals, Generic[ReplyT, StreamT, CountT, ListT]):
         journal: Any = None, # A file to be made, to which each turn is written before its call returns; None: none
         **kw: Any # Settings of every call, such as maxtok; of the client, such as api_key, timeout, max_wait, on_retry
     ) -> None:
-        settings, conn = _split(kw, _conn)
+        conn = {k: kw.pop(k) for k in _conn if k in kw}
         if isinstance(cli, BaseClient) and (conn or model not in (None, cli.model)):
             model, cli = model or cli.model, cli.cli
         self.c = cli if isinstance(cli, BaseClient) else self._client(model, cli, log, cache, **conn)
@@ -70,7 +73,7 @@ class BaseChat(Totals, Generic[ReplyT, StreamT, CountT, ListT]):
         self.partial: 'Message | None' = None # What had come when the last call failed
         self.cont_pr, self.ns, self.calls = cont_pr, ns, 0
         self.settings = dict(sp=sp, tools=tools, temp=temp, cache=cache or self.c.cache, approve=approve,
-            max_cost=max_cost, max_calls=max_calls, **settings)
+            max_cost=max_cost, max_calls=max_calls, **kw)
         self._ledger, self._busy, self._turns, self._paused = Ledger(), Lock(), [], None
         self._took = Notes() # What the turn in course has taken
         self._afford(max_cost, max_calls)
@@ -118,17 +121,18 @@ def _turn(self: BaseChat, msg: dict[str, Any] | None, work: Callable[[list[dict[
     if not self._busy.acquire(blocking=False):
         raise RuntimeError('This chat is in the middle of a turn. Finish that one first: read its stream to the end or '
             '`close` it; for several at once use several chats, which may share a client.')
-    self.partial = None
+    self.partial, self._took = None, Notes()
     try:
-        at, tail, *_ = self._turns[-1] if again else (len(self.h), [])
-        h = self.h[:at] + tail
+        at, tail = self._turns[-1][:2] if again else (len(self.h), ())
+        h = [*self.h[:at], *tail]
         at, new = self._opened(msg, h)
-        value, r, more = yield from work(h[:at] + new)
-        try: self._commit((at, h[at:], ... if new[:1] == [msg] else msg), new, more, r, again)
+        old, h[at:] = h[at:], new
+        r, more, *value = yield from work(h)
+        try: self._commit((at, old, ... if new[:1] == [msg] else msg), new, more, r, again)
         except BaseException as e:
             e.partial = self.partial = r
             raise
-        return value
+        return value[0] if value else r
     finally: self._busy.release()
 
 # %% ../nbs/00ka_turns.ipynb #170c6746
@@ -188,37 +192,39 @@ def _write_to(self: BaseChat, path: Any) -> None:
 def _exchange(self: BaseChat, kw: dict[str, Any], stream: bool = False,
     box: Toolbox | None = None) -> Callable[..., Flow]:
     "The course of an exchange of this chat, with settings for this call"
-    settings, opts, run, limits = _split(self.settings | kw, _opts, _runs, _limits)
+    settings, opts, run, limits = _split(self.settings | kw)
     box = box or mk_box(settings['tools'], self.ns)
-    took = Notes()
-    opts |= dict(stream=stream, ledgers=(self._ledger, took), failed=partial(setattr, self, 'partial'))
-    run = dict(parallel=self.c._parallel) | {k if k != 'max_result' else 'most': v for k, v in run.items()}
-    exchange = partial(self.c._exchange, box, settings, opts, run, partial(self._afford, **limits))
-    return partial(self._counted, exchange, box, took)
+    opts |= dict(stream=stream, came=self._came)
+    run = {k if k != 'max_result' else 'most': v for k, v in run.items()}
+    if box.ns: run = dict(parallel=self.c._parallel, began=self._began) | run
+    before = noop if limits == dict.fromkeys(_limits) else partial(self._afford, **limits)
+    return partial(self.c._exchange, box, settings, opts, run, before)
 
 @patch
-def _counted(self: BaseChat, exchange: Callable[..., Flow], box: Toolbox, took: Any, *args: Any) -> Flow:
-    "An exchange whose tool calls and usage are noted"
-    before, self._took = box.ran, took
-    try: return (yield from exchange(*args))
-    finally: self.calls += box.ran - before
+def _came(self: BaseChat, r: Any, whole: bool) -> None:
+    "Note what a request has brought"
+    if not whole: self.partial = r
+    for ledger in (self._ledger, self._took) if r is not None else (): ledger.add(r.model, r.usage)
+
+@patch
+def _began(self: BaseChat) -> None:
+    "Note that a tool runs; several may begin at once, in threads"
+    with _counting: self.calls += 1
+
+_counting = Lock()
 
 # %% ../nbs/00ka_turns.ipynb #26de9c5c
 @patch
 def _course(self: BaseChat, pr: dict[str, Any] | None, kw: dict[str, Any], stream: bool = False,
     again: bool = False) -> Flow:
     "The course of a plain turn: one exchange"
-    return self._turn(pr, partial(_once, self._exchange(kw, stream)), again)
-
-def _once(exchange: Callable[..., Flow], msgs: list[dict[str, Any]]) -> Flow:
-    r, more = yield from exchange(msgs, {}, None)
-    return r, r, more
+    return self._turn(pr, self._exchange(kw, stream), again)
 
 @patch
 def _checked(self: BaseChat, pr: Any, kw: dict[str, Any]) -> dict[str, Any] | None:
     "The prompt as a message, and what is wrong with it or the settings as an error, before anything begins"
     msg = None if pr is None else mk_msg(pr)
-    settings, *_ = _split(self.settings | kw, _opts, _runs, _limits)
+    settings, *_ = _split(self.settings | kw)
     schemas = mk_box(settings.pop('tools'), self.ns).schemas
     mk_request(self.c.model, self._opened(msg, self.h)[1] or ['-'], tools=schemas, **settings)
     return msg

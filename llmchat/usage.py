@@ -137,11 +137,10 @@ def _priced(uses: list[Usage], model: str, variant: str | None) -> Cost | None:
 # %% ../nbs/00b_usage.ipynb #6020c064
 class Ledger:
     "Sums of usage and cost over replies; threads may share one"
-    _use, _costs = Usage(), Cost()
+    _use, _costs, _lock = Usage(), Cost(), RLock() # One lock for all: it is held for microseconds
 
     def __init__(self) -> None:
         self._new: deque[tuple[str, Any]] = deque()
-        self._lock = RLock()
         self._unpriced: dict[tuple[str, str | None], list[Usage]] = {}
 
     def add(self, model: str, u: Any) -> None:

@@ -256,7 +256,7 @@ def test_clients_travel_as_settings(cls, monkeypatch):
     res = pickle.loads(data)
     assert (res.model, res.cache, res.log, res.use, res.cost) == (c.model, True, [], c.use, c.cost)
     assert (str(res.cli.base_url), res.cli.timeout, res.cli.max_retries) == ('https://api.example', 7, 5)
-    assert res.cli.api_key == 'sk-of-the-environment' and res.cli.middleware[0].max_wait == 3
+    assert res.cli.api_key == 'sk-of-the-environment' and res._waits == c._waits == dict(max_wait=3, on_retry=None)
 
 def test_what_cannot_travel_is_named():
     key = dict(api_key='sk-given-here-123')

@@ -240,6 +240,13 @@ def places(o, at=()):
     yield at
     for k in o if isinstance(o, dict) else range(len(o)) if isinstance(o, list) else (): yield from places(o[k], (*at, k))
 
+NAMES = 'type', 'id', 'tool_use_id' # That one of these is another name than it should be, nobody can see
+
+def seen(at, value):
+    "Is it visible that the value at a place is another one? A missing title is None, and no name is right or wrong by itself"
+    if at[-1:] == ('document_title',): return value is not KeyError
+    return not (at[:1] in (('content_block',), ('delta',)) and at[-1] in NAMES and isinstance(value, str) and value)
+
 def changed(o, at, value):
     "`o` with another value at a place, or without it where the value is `KeyError`"
     if not at: return value
@@ -259,7 +266,8 @@ def garbled(draw):
         case 'swap': events[i-1], events[i] = events[i], events[i-1]
         case _:
             at = draw(st.sampled_from([*places(events[i])]))
-            events[i] = changed(events[i], at, draw(st.sampled_from([*JUNK, *([KeyError] if at else [])])))
+            junk = draw(st.sampled_from([*JUNK, *([KeyError] if at else [])]))
+            if seen(at, junk): events[i] = changed(events[i], at, junk)
     return events[:draw(st.integers(i, len(events)))]
 
 def raw(e):

@@ -5,7 +5,7 @@ from time import monotonic, time
 
 import anthropic, httpx2, pytest
 from common import MODEL, Async, Sync, both
-from llmchat import Chat, Client, Sandbox
+from llmchat import AsyncClient, Chat, Client, Sandbox, clouds
 from llmchat.sandbox import Cut, Fail
 from llmchat.waiting import Retry, wait_told
 
@@ -72,8 +72,9 @@ def test_a_client_that_is_given_stays_as_it_is(way):
     chat = way.Chat(cli=c, max_retries=1, on_retry=told.append, timeout=5)
     way.call(c, 'Hi')
     way.call(chat, 'Hi')
-    assert sdk.middleware == () and sdk.max_retries == 0 and sdk.timeout == 600 or sdk.timeout == anthropic.DEFAULT_TIMEOUT
-    assert len(told) == 1 and len(chat.c.cli.middleware) == 1 and chat.c is not c and chat.c.cli.timeout == 5
+    assert sdk.max_retries == 0 and sdk.timeout == anthropic.DEFAULT_TIMEOUT and c.cli.max_retries == 0
+    assert len(told) == 1 and chat.c is not c and chat.c.cli.timeout == 5
+    with pytest.raises(anthropic.OverloadedError): way.call(way.Client(MODEL, way.sdk(Sandbox([BUSY, 'x']), max_retries=0)), 'Hi')
 
 @both
 def test_middleware_of_the_user_goes_on_working(way):
@@ -97,9 +98,20 @@ def test_aiohttp_is_for_async_clients():
 @pytest.mark.parametrize('text', ['', 'soon', '-', 'nan days', '12 monkeys'])
 def test_a_wait_that_is_no_number_is_none(text): assert wait_told({'retry-after': text}) is None
 
-@pytest.mark.parametrize('mk', [lambda: anthropic.AnthropicFoundry(api_key='none-at-all', resource='r'),
-    lambda: anthropic.Anthropic(api_key='none-at-all').with_options(timeout=3)])
-def test_clients_of_other_platforms_have_their_waits_limited(mk):
-    cli = Chat(MODEL, mk()).c.cli
-    assert len(cli.middleware) == 1
-    asyncio.run(asyncio.sleep(0))
+@both
+@pytest.mark.parametrize('cloud', ['bedrock', 'vertex', 'foundry'])
+def test_clients_of_other_platforms_have_their_waits_limited(way, cloud):
+    pytest.importorskip('botocore')
+    sb, told = Sandbox([BUSY, 'x', DAY, 'x']), []
+    chat = way.Chat('anthropic.claude-sonnet-4-6', getattr(clouds, cloud)(sb, way is Async, max_retries=1), on_retry=told.append)
+    way.call(chat, 'Hi')
+    with pytest.raises(anthropic.RateLimitError, match='come back in'): way.call(chat, 'Hi')
+    assert len(told) == 1 and len(sb.requests) == 3
+
+def test_waits_are_limited_in_every_event_loop():
+    sdk = anthropic.AsyncAnthropic(api_key='none-at-all', base_url='http://127.0.0.1:9', max_retries=1)
+    told = []
+    c = AsyncClient(MODEL, sdk, on_retry=told.append)
+    for n in 1, 2:
+        with pytest.raises(anthropic.APIConnectionError): asyncio.run(c('Hi'))
+        assert len(told) == n
