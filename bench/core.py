@@ -1,5 +1,5 @@
 """Speed against the SDK it stands on, as ratios measured in one run on an in-memory transport: `python bench/core.py`"""
-import json, subprocess, sys
+import json, os, subprocess, sys
 from functools import partial
 from statistics import median
 from time import process_time
@@ -47,21 +47,23 @@ def sdk_client(chunks=()):
     return anthropic.Anthropic(api_key='none', http_client=httpx2.Client(transport=httpx2.MockTransport(answer)))
 
 
-def times(*fs, n=5, reps=1):
-    "Median CPU seconds of each of `fs`, taken in turns so that what else the machine does falls on all alike"
+def times(*fs, n=5, reps=1, middle=median):
+    "Typical CPU seconds of each of `fs`, taken in turns so that what else the machine does falls on all alike"
     res = [[] for _ in fs]
     for _ in range(n):
         for f, ts in zip(fs, res):
             t = process_time()
             for _ in range(reps): f()
             ts.append((process_time() - t) / reps)
-    return [median(ts) for ts in res]
+    return [middle(ts) for ts in res]
 
 
 def import_time(what):
-    "Seconds of one import in a fresh interpreter"
+    "Seconds of one import in a fresh interpreter, of modules that have been compiled before"
     code = f'import time; t = time.perf_counter(); import {what}; print(time.perf_counter() - t)'
-    return float(subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout)
+    env = {k: v for k, v in os.environ.items() if k != 'PYTHONDONTWRITEBYTECODE'}
+    run = partial(subprocess.run, [sys.executable, '-c', code], capture_output=True, text=True, check=True, env=env)
+    return min(float(run().stdout) for _ in range(2))
 
 
 def by_sdk(cli):

@@ -57,8 +57,7 @@ class PerLoop:
     def _new(self, closes: bool) -> tuple[Any, Any]:
         for old in [l for l in self.clis if getattr(l, 'is_closed', bool)()]: self.clis.pop(old, None)
         cli, self.fresh = self.given if self.fresh else self.again(), False
-        ours = self.own or cli._client is not self.given._client
-        return cli, _close_with_loop(cli) if closes and ours else None
+        return cli, _close_with_loop(cli) if closes and (self.own or cli is not self.given) else None
 
 def new_connections(
     cli: Any # An async client of the SDK
@@ -72,9 +71,10 @@ class AsyncClient(AnyClient['Awaitable[Message]', AsyncStream, Awaitable[int], A
     "`Client`, awaited"
     _async, _parallel, _stream, _parts = True, True, AsyncStream, AsyncParts
 
-    def _ready(self) -> None:
-        again = self._mk_cli if self.own else lambda: waiting(new_connections(self.cli), **self._waits)
-        self._clis = PerLoop(self.cli, again, self.own)
+    def _ready(self) -> None: self._clis = PerLoop(self.cli, self._mk_cli if self.own else self._again, self.own)
+    def _again(self) -> Any:
+        cli = new_connections(self.cli)
+        return cli if cli is self.cli else waiting(cli, **self._waits)
     def _wire(self) -> AsyncIO: return AsyncIO(self._clis)
 
     async def close(self) -> None:

@@ -25,7 +25,7 @@ from .sdk import (anthropic, httpx2, broken, default_model, garbled, mk_cli, nee
     redact_error, secrets, stream_error)
 from .streams import Builder, Decoder, Thinking, check_block, check_start
 from .tools import to_send
-from .usage import Ledger, Usage
+from .usage import Ledger, Usage, plain_usage
 from .waiting import Retry, wait_told, waiting
 
 # %% ../nbs/00j_asking.ipynb #2808b0a3
@@ -235,26 +235,27 @@ def _advise(e: BaseException, prefill: str) -> None:
 @patch
 def _ask(self: BaseClient, req: dict[str, Any], stream: bool = False, prefill: str = '',
     cb: Callable[..., Any] | None = None, came: Callable[..., Any] = noop, **show: Any) -> Flow:
-    "One request and its reply; `came` is given it, or what had come of one that fails, and whether it is whole"
-    b, began, r, err = Builder(), time(), None, None
+    "One request and its reply; `came` is given it or what had come of it, what it took, and whether it is whole"
+    b, began, r, err = Builder() if stream else None, time(), None, None
     try:
         need_key(self.cli)
         sent = to_send(req)
-        if stream: r = yield from _streamed(sent, b, prefill, **show)
+        if b: r = yield from _streamed(sent, b, prefill, **show)
         else: r = yield from self._plain('messages.create', self._patient(sent))
         self._check(r)
         r = self.result = _prefilled(r, prefill)
     except BaseException as e:
         if sys.is_finalizing(): raise # left open until the program ended, when nothing can be imported any more
-        r = _message(b.partial)
+        r = _message(b.partial) if b else None
         e.partial = r and _prefilled(r, prefill)
         _advise(e, prefill)
         redact_error(e, self.cli, req.get('extra_headers'))
         err = e
         raise
     finally:
-        if r is not None: self._ledger.add(r.model, r.usage)
-        came(r, err is None)
+        used = r and plain_usage(r.usage)
+        if r is not None: self._ledger.add(r.model, used)
+        came(r, used, err is None)
         if self.log is not None: self._note(req, r, err, began)
     if cb: cb(r)
     return r

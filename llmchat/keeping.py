@@ -145,8 +145,7 @@ def plain_settings(
 def turn_data(turn: tuple[Any, ...]) -> dict[str, Any]:
     "A turn of a chat as plain data, without where it began and what it replaced"
     _, _, msg, (end, model, took) = turn
-    used = [[m, u if isinstance(u, dict) else u.to_dict(warnings=False)] for m, u in took]
-    return dict(end=end, model=model, took=used) | ({} if msg is ... else dict(pr=msg))
+    return dict(end=end, model=model, took=[[*note] for note in took]) | ({} if msg is ... else dict(pr=msg))
 
 def turn_from(data: dict[str, Any], notes: Any) -> tuple[Any, ...]:
     "The turn, from its data; `notes` makes what it took of pairs of model and usage"

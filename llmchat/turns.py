@@ -126,9 +126,9 @@ def _turn(self: BaseChat, msg: dict[str, Any] | None, work: Callable[[list[dict[
         at, tail = self._turns[-1][:2] if again else (len(self.h), ())
         h = [*self.h[:at], *tail]
         at, new = self._opened(msg, h)
-        old, h[at:] = h[at:], new
+        undo, h[at:] = (at, h[at:], ... if new[:1] == [msg] else msg), new
         r, more, *value = yield from work(h)
-        try: self._commit((at, old, ... if new[:1] == [msg] else msg), new, more, r, again)
+        try: self._commit(undo, new, more, r, again)
         except BaseException as e:
             e.partial = self.partial = r
             raise
@@ -201,10 +201,10 @@ def _exchange(self: BaseChat, kw: dict[str, Any], stream: bool = False,
     return partial(self.c._exchange, box, settings, opts, run, before)
 
 @patch
-def _came(self: BaseChat, r: Any, whole: bool) -> None:
+def _came(self: BaseChat, r: Any, used: Any, whole: bool) -> None:
     "Note what a request has brought"
     if not whole: self.partial = r
-    for ledger in (self._ledger, self._took) if r is not None else (): ledger.add(r.model, r.usage)
+    for ledger in (self._ledger, self._took) if r is not None else (): ledger.add(r.model, used)
 
 @patch
 def _began(self: BaseChat) -> None:
