@@ -1,5 +1,5 @@
 "What several tests need: pictures, recordings, what the API takes, and one way to run everything sync and async"
-import asyncio, io, json, os, traceback
+import asyncio, io, json, os, re, traceback
 from pathlib import Path
 
 import anthropic, pytest
@@ -17,8 +17,14 @@ USAGE = dict(input_tokens=11, output_tokens=7, cache_creation_input_tokens=5, ca
 
 # Hypothesis: the same examples every time in CI; elsewhere new ones, and how to get a failing one again is printed.
 EXAMPLES = int(os.environ.get('LLMCHAT_EXAMPLES', 100))
+LARGE = bool(os.environ.get('LLMCHAT_LARGE')) # Also what takes long, and seldom finds more?
 seeded = settings(max_examples=EXAMPLES, deadline=None, print_blob=True,
     derandomize=bool(os.environ.get('CI')))
+
+def case_name(o):
+    "A name for a test of `o`, the same in every process"
+    name = getattr(o, '__qualname__', None)
+    return name if isinstance(name, str) else re.sub(' at 0x[0-9a-f]+', '', ascii(o))[:40]
 
 # ---- pictures
 

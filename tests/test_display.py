@@ -194,7 +194,8 @@ def test_what_came_shows_where_it_broke_off(monkeypatch):
         1 / 0
     assert shell.shown == ['abc']
 
-def test_without_notebook_it_is_printed(capsys):
+def test_without_notebook_it_is_printed(monkeypatch, capsys):
+    monkeypatch.setattr('llmchat.display._in_notebook', lambda: False)
     with Screen() as screen:
         for o in ['Let \x1b[2Jme.', message([text('Let me.'), call('a', x=1)]), user(result(call('a'), '2')), 'Done', message(['Done'])]: screen.add(o)
     assert capsys.readouterr().out == 'Let [2Jme.\n`a(x=1)`\n→ 2\nDone\n'

@@ -16,7 +16,7 @@ from PIL import Image
 from pydantic import BaseModel, Field, RootModel
 from typing_extensions import NotRequired, TypedDict
 
-from common import MODEL, PNG, BMP, check_request, seeded
+from common import MODEL, PNG, BMP, case_name, check_request, seeded
 from llmchat import (AsyncClient, Chat, Client, Sandbox, ToolResult, mk_funcres, mk_funcres_async, mk_tool, mk_toolres,
     mk_toolres_async)
 from llmchat.sandbox import tool_use
@@ -187,7 +187,7 @@ def awaited(call, ns, **kw): return asyncio.run(mk_funcres_async(call, ns, **kw)
 either = pytest.mark.parametrize('run', [sync, awaited])
 
 @either
-@pytest.mark.parametrize('f', CALLABLES, ids=lambda f: getattr(f, '__qualname__', str(f)[:40]))
+@pytest.mark.parametrize('f', CALLABLES, ids=case_name)
 def test_callables(f, run):
     tool = mk_tool(f)
     check_schema(tool)
@@ -425,7 +425,7 @@ def giver(value):
 CALL = dict(type='tool_use', id='t', name='give', input={})
 
 @either
-@pytest.mark.parametrize('value,content', RESULTS, ids=lambda o: ascii(o)[:40])
+@pytest.mark.parametrize('value,content', RESULTS, ids=case_name)
 def test_results(value, content, run):
     if value.__class__.__name__ == 'generator': value = numbers()
     res = run(CALL, [giver(value)])
