@@ -140,8 +140,9 @@ def read_history(
 
 # %% ../nbs/08_display.ipynb #d71e1295
 def _safe(s: str) -> str:
-    "`s` for a place in HTML, in one line"
-    return ''.join(c if c.isalnum() or c in " (),.=+-;'!?" else f'&#{ord(c)};' for c in ' '.join(s.split()))
+    "`s` for a place in HTML, in one line, where it begins no formula either"
+    text = ''.join(c if c.isalnum() or c in " (),.=+-;'!?" else f'&#{ord(c)};' for c in ' '.join(s.split()))
+    return re.sub(r'&#(36|92);', r'<span>\g<0></span>', text) # A dollar, a backslash
 
 def _fence(code: str, lang: str = '') -> str:
     "Code between marks that it does not hold itself"
@@ -235,7 +236,7 @@ def by_turn(
 # %% ../nbs/08_display.ipynb #91eb5036
 def _head(said: Said, model: str) -> str:
     "Who speaks"
-    return f'**{inert(" ".join(model.split())) if said.role == "assistant" else "You"}**'
+    return inert(f'**{" ".join(model.split()) if said.role == "assistant" else "You"}**')
 
 def _turn(said: list[Said], spent: list[Spent], model: str, picture: Callable[[Piece], str]) -> str:
     "A turn as Markdown"

@@ -179,7 +179,7 @@ def mk_md(
     picture: Callable[[Piece], str] = inline # Makes Markdown of a picture
 ) -> str: # Inert
     "A conversation as a page of Markdown"
-    head = f'# {inert(" ".join((title or _title(h)).split()))}'
+    head = inert(f'# {" ".join((title or _title(h)).split())}')
     talk = show_chat(h, spent, sp, picture=picture)
     return '\n\n'.join(filter(None, [head, f'*{total}*' * bool(total), talk])) + '\n'
 

@@ -5,12 +5,11 @@ import pytest
 from hypothesis import given, strategies as st
 from IPython.core.interactiveshell import InteractiveShell
 
-from common import CITED, PDF, PNG, Async, Sync, both, message, needs_recordings, recorded, seeded
+from common import PDF, PNG, Async, Sync, both, message, needs_recordings, recorded, seeded
 from llmchat import URL, Chat, mk_doc, mk_msg, usage
 from llmchat.display import Screen, Spent, as_markdown, by_turn, read_history, show_chat, total_spent
 from llmchat.plots import plot_spent
 from llmchat.sandbox import Sandbox, tool_use
-from llmchat.streams import Thinking
 from rendering import TAGS, pages
 from test_replies import HOLES, check_inert, cited, nasty
 
@@ -120,7 +119,9 @@ def test_code_shows_as_it_was(name, code, answer):
 @pytest.mark.parametrize('hole', HOLES)
 def test_holes_that_were_found(hole):
     a = call(hole, x=hole)
-    check_inert(show_chat([mk_msg(hole), said(text(hole), a), user(result(a, hole)), said(text(hole))], [Spent(2, 4, hole, usage(1), None)], hole), FOLDS)
+    name = hole.replace('"', '')
+    h = [mk_msg(hole), said(text(hole), a), user(result(a, hole)), said(text(hole), text(f'<file name="{name}">\n{hole}\n</file>'))]
+    check_inert(show_chat(h, [Spent(2, 4, hole, usage(1), None)], hole), FOLDS)
 
 # ---- turns
 
@@ -296,7 +297,8 @@ def test_show_cancelled(monkeypatch):
     assert len(chat.h) == 2 and len(shell.shown) <= 1
 
 def test_show_is_interrupted(monkeypatch):
-    shell, chat = Shell(monkeypatch, live=False), chat_of(Sync, 'One, two, three.', 'Again')
+    Shell(monkeypatch, live=False)
+    chat = chat_of(Sync, 'One, two, three.', 'Again')
     monkeypatch.setattr(Screen, 'add', lambda self, o: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt): chat('Count', stream=True).show()
     assert chat.h == []
