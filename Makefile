@@ -3,7 +3,7 @@
 
 test:    ## Run the notebooks in replay, then pytest
 	nbdev-test
-	pytest
+	pytest -n auto
 
 export:  ## Write llmchat/*.py from the notebooks, and the notebooks without what is not theirs
 	nbdev-export

@@ -1,5 +1,14 @@
 "What holds for all tests"
 import signal
 
+import pytest
+
 # A shell that runs the tests in the background lets them ignore Ctrl-C, and so would all processes that they start
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    "What a test prints or logs may hold half a character, which pytest-xdist cannot send from process to process"
+    report = yield
+    report.sections = [(name, text.encode(errors='backslashreplace').decode()) for name, text in report.sections]
+    return report

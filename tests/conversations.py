@@ -1,5 +1,5 @@
 "Conversations as data: what the API answers, and what the user does. Each can be held sync and async, see `trace`."
-import asyncio, inspect, json, logging
+import asyncio, inspect
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, is_dataclass
 from itertools import count
@@ -9,8 +9,8 @@ import anthropic, httpx2
 from anthropic.lib.tools import ToolError
 from pydantic import BaseModel
 
-from common import MODEL, PNG, PREFILLS, Sync
-from llmchat import AsyncChat, Chat, ReplyError, Sandbox, Stream, mk_tool
+from common import MODEL, PNG, PREFILLS
+from llmchat import AsyncChat, Chat, Sandbox, Stream, mk_tool
 from llmchat.sandbox import Cut, Fail, mk_model, tool_use
 
 # ---- holding a conversation

@@ -1,10 +1,11 @@
 """A sandbox in a process of its own, on a loopback port, and a job that works with it: for tests that kill the job
 
 `loopback.py serve ANSWER_SECONDS BATCH_SECONDS DRIP_SECONDS` prints its port;
-`loopback.py work PORT FILE PROMPTS [PART]` does the job and prints what it took.
+`loopback.py work PORT FILE PROMPTS [PART]` does the job and prints what it took, as `work` does in a process that is forked.
 """
 import json, resource, sys, time
 from collections import Counter
+from contextlib import nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock
 
@@ -77,8 +78,8 @@ class Prompts:
     def __init__(self, n): self.n = n
     def __iter__(self): return (TEXT.format(i) for i in range(self.n))
 
-def work(port, path, n, part=None):
-    "Do the job, or go on with it; print what it took"
+def work(port, path, n, part=None, to=None):
+    "Do the job, or go on with it; print what it took, or write it to a file"
     import anthropic
     from llmchat import jobs
     from llmchat.batch import Batch
@@ -89,7 +90,7 @@ def work(port, path, n, part=None):
     b.run()
     done = dict(counts=b.counts, wall=time.perf_counter() - wall, cpu=time.process_time() - cpu)
     mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == 'linux' else 1024**2)
-    print(json.dumps(done | dict(mb=mb)), flush=True)
+    with open(to, 'w') if to else nullcontext() as f: print(json.dumps(done | dict(mb=mb)), file=f, flush=True)
 
 if __name__ == '__main__':
     if sys.argv[1] == 'serve': serve(*map(float, sys.argv[2:]))

@@ -6,9 +6,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import anthropic, anyio, httpx2, pytest
 
-from common import MODEL, check_history, check_request
-from conversations import SUM, TALKS, TWO, AsyncHeld, Held, ManyLoops, Trio, hold
-from llmchat import AsyncChat, AsyncClient, Chat, Sandbox, contents, mk_tool, mk_toolres, mk_toolres_async
+from common import LARGE, MODEL, check_history, check_request
+from conversations import TALKS, TWO, AsyncHeld, Held, ManyLoops, Trio, hold
+from llmchat import AsyncChat, AsyncClient, Chat, Sandbox, contents, mk_tool
 from llmchat.sandbox import Cut, Fail, mk_events, mk_reply, sse, tool_use
 
 # ---- the same conversations
@@ -261,7 +261,7 @@ class no_complaints:
         self.caught.__exit__(None, None, None)
         if kind is None: assert self.said == []
 
-CANCELS, SEED = int(os.environ.get('LLMCHAT_CANCELS', 1000)), int(os.environ.get('LLMCHAT_SEED', 1))
+CANCELS, SEED = int(os.environ.get('LLMCHAT_CANCELS', 1000 if LARGE else 300)), int(os.environ.get('LLMCHAT_SEED', 1))
 
 class Scene:
     "A chat, and something random to do with it"

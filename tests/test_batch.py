@@ -1,5 +1,5 @@
 "Jobs of many prompts: every way in which sending, waiting and fetching can break off, and what they cost"
-import asyncio, csv, json, os, random, signal, subprocess, sys, time
+import asyncio, csv, json, os, random, subprocess, sys, time
 from collections import Counter
 from pathlib import Path
 
@@ -7,12 +7,14 @@ import anthropic, httpx2, pytest
 from genai_prices import Usage as Tokens, calc_price
 
 from common import MODEL, PDF, PNG, PREFILLS, check_request
+from forks import forked
 from llmchat import Chat, Sandbox, jobs, mk_doc
 from llmchat.answers import Answer, Fail, fail_answer
 from llmchat.batch import AsyncBatch, Batch, NoResult, read_prompts
 from llmchat.models import infos
 from llmchat.sandbox import mk_model, tool_use
 from llmchat.structured import ReplyError
+from loopback import work
 
 SIZE = int(os.environ.get('LLMCHAT_BATCH', 1200)) # Prompts of the job that is killed
 RUNS = int(os.environ.get('LLMCHAT_BATCH_RUNS', 15)) # Jobs with random faults
@@ -404,7 +406,7 @@ def test_cancelled_before_all_is_sent(small, tmp_path):
     assert b.retry().answers() == PROMPTS
 
 def test_retry_waits_for_what_is_to_come(small):
-    b = job(sb := Api(), PROMPTS).submit()
+    b = job(Api(), PROMPTS).submit()
     with pytest.raises(RuntimeError, match='results to come'): b.retry()
 
 def test_one_at_a_time(tmp_path):
@@ -503,7 +505,7 @@ def test_large_results_come_in_one_go():
 def test_results_that_say_nothing_decide_nothing():
     "The first download of a part in doubt brings nothing, or what a proxy says: it is looked at, not sent again"
     for first in (b'', b'<html>', b'{"type":"error"}', b'{"custom_id":"'):
-        sb, left = Api(), [1]
+        sb = Api()
         lost, cut = once(is_post, httpx2.ReadTimeout('late')), once(lambda req: req.path.endswith('/results'), first)
         def after(req, ans):
             if e := lost(req): return e
@@ -513,23 +515,17 @@ def test_results_that_say_nothing_decide_nothing():
 
 # ---- killed
 
-here = Path(__file__).parent
-
-def start(*args, **kw):
-    env = os.environ | dict(PYTHONPATH=os.pathsep.join([str(here.parent), os.environ.get('PYTHONPATH', '')]))
-    args = sys.executable, here/'loopback.py', *map(str, args)
-    return subprocess.Popen(args, stdout=subprocess.PIPE, env=env, text=True, **kw)
-
 def lines(path): return path.read_bytes().count(b'\n') if path.exists() else 0
 
 def until(test, process):
     end = time.monotonic() + 120
-    while not test() and process.poll() is None: assert time.monotonic() < end; time.sleep(.002)
+    while not test() and process.is_alive(): assert time.monotonic() < end; time.sleep(.002)
 
 def test_killed_at_any_point(tmp_path):
     "kill -9 while requests are written, before and after a part is sent, while waiting and while results arrive"
     path, part = tmp_path/'j', SIZE // 3 + 1
-    server = start('serve', .4, 1.5, .05)
+    args = sys.executable, Path(__file__).with_name('loopback.py'), 'serve', '.4', '1.5', '.05'
+    server = subprocess.Popen(args, stdout=subprocess.PIPE, text=True)
     try:
         port = server.stdout.readline().strip()
         has = lambda *words: path.exists() and (data := path.read_bytes()) and all(data.count(w) >= n for w, n in words)
@@ -538,13 +534,13 @@ def test_killed_at_any_point(tmp_path):
             lambda: has((sent, 3), (result, 1)), lambda: has((result, part + 10))]
         killed = 0
         for moment in moments:
-            worker = start('work', port, path, SIZE, part)
+            worker = forked(work, port, path, SIZE, part)
             until(moment, worker)
-            killed += worker.poll() is None
-            worker.send_signal(signal.SIGKILL)
-            worker.communicate()
-        out, _ = start('work', port, path, SIZE, part).communicate(timeout=300)
-        assert json.loads(out)['counts']['succeeded'] == SIZE
+            killed += worker.is_alive()
+            worker.kill()
+            worker.join()
+        forked(work, port, path, SIZE, part, tmp_path/'out').join(300)
+        assert json.loads((tmp_path/'out').read_text())['counts']['succeeded'] == SIZE
         asked = json.loads(httpx2.get(f'http://127.0.0.1:{port}/asked').content)
         assert (asked['n'], asked['most']) == (SIZE, 1), asked
         assert killed > 3

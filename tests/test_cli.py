@@ -69,7 +69,7 @@ class Server(ThreadingHTTPServer):
 def server():
     with Server(('127.0.0.1', 0), Handler) as s:
         s.requests, s.go_on = [], Event()
-        Thread(target=s.serve_forever, daemon=True).start()
+        Thread(target=s.serve_forever, args=[.01], daemon=True).start()
         yield s
         s.go_on.set()
         s.shutdown()
@@ -150,6 +150,15 @@ def test_page_of_a_proxy(run):
     one_line(err, 'Bad gateway')
     assert (status, out) == (1, '') and len(err) < 600
 
+def test_model_that_does_not_exist(run):
+    assert run('-m', 'claude-none', 'Hi') == (1, '', 'llmchat: not_found_error (404): model: claude-none\n')
+
+def test_server_that_refuses(run):
+    with socket.create_server(('127.0.0.1', 0)) as s: port = s.getsockname()[1]
+    status, out, err = run(*ask, ANTHROPIC_BASE_URL=f'http://127.0.0.1:{port}')
+    one_line(err, 'Connection error', 'refused')
+    assert (status, out) == (1, '')
+
 @pytest.mark.parametrize('args,more,word', [
     (['-m', '', 'Hi'], {}, 'model is'), (['-m', ' ', 'Hi'], {}, 'model is'), (['\udcff'], {}, 'not valid Unicode'),
     (['Hi'], dict(ANTHROPIC_API_KEY=f'{KEY}\n{KEY}'), 'header'),
@@ -200,19 +209,10 @@ def test_answer_comes_as_it_is_written(env, server):
         assert p.stdout.read() == ANSWER.partition('\n')[2] + '\n'
     assert p.returncode == 0
 
-def test_model_that_does_not_exist(env):
-    assert process(env, '-m', 'claude-none', 'Hi') == (1, '', 'llmchat: not_found_error (404): model: claude-none\n')
-
 def test_no_key(env):
     del env['ANTHROPIC_API_KEY']
     status, out, err = process(env, *ask)
     one_line(err, 'There is no API key', 'ANTHROPIC_API_KEY', "'local'")
-    assert (status, out) == (1, '')
-
-def test_server_that_refuses(env):
-    with socket.create_server(('127.0.0.1', 0)) as s: port = s.getsockname()[1]
-    status, out, err = process(env | dict(ANTHROPIC_BASE_URL=f'http://127.0.0.1:{port}'), *ask)
-    one_line(err, 'Connection error', 'refused')
     assert (status, out) == (1, '')
 
 def test_pipe_that_is_not_text(env):

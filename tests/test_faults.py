@@ -4,11 +4,11 @@ from collections import Counter
 from copy import deepcopy
 
 import anthropic, httpx2
-from common import MODEL, check_history
-from llmchat import AsyncChat, Chat, ReplyError, Sandbox, contents, mk_tool
+from common import LARGE, MODEL, check_history
+from llmchat import AsyncChat, Chat, ReplyError, Sandbox, contents
 from llmchat.sandbox import Cut, Fail, mk_events, mk_reply, sse, tool_use
 
-CALLS = int(os.environ.get('LLMCHAT_FAULTS', 2000))
+CALLS = int(os.environ.get('LLMCHAT_FAULTS', 2000 if LARGE else 500))
 SEED = int(os.environ.get('LLMCHAT_SEED', 0)) or random.randrange(1_000_000)
 ERRORS = anthropic.APIError, ReplyError, KeyboardInterrupt, asyncio.CancelledError, ZeroDivisionError
 RESETS = httpx2.ReadError('reset'), httpx2.ReadTimeout('stall'), httpx2.RemoteProtocolError('gone'), Fail(529), Fail(500), None

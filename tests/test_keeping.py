@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from common import MODEL, PNG, TOOLS, both, check_history, sums
 from llmchat import AsyncChat, AsyncClient, Chat, Client, Sandbox, mk_tool
-from llmchat.sandbox import Cut, Fail, tool_use
+from llmchat.sandbox import Fail, tool_use
 
 KILLS = int(os.environ.get('LLMCHAT_KILLS', 20)) # Processes to be killed
 SEED = int(os.environ.get('LLMCHAT_SEED', 0)) or random.randrange(1_000_000)

@@ -6,12 +6,12 @@ from anthropic.types import Message, TextBlock, ToolUseBlock
 from hypothesis import given, strategies as st
 from PIL import Image
 
-from common import (BLOCKS, BMP, GIF, JPEG, MODEL, PDF, PNG, REPLIES, WEBP, Async, Sync, both, check_history, check_request,
-    message, needs_recordings, recorded, seeded)
-from llmchat import URL, Chat, Client, contents, mk_doc, mk_msg, mk_msgs
+from common import (BLOCKS, BMP, GIF, JPEG, MODEL, PDF, PNG, REPLIES, WEBP, Sync, both, check_history, check_request, message,
+    needs_recordings, recorded, seeded)
+from llmchat import URL, contents, mk_doc, mk_msg, mk_msgs
 from llmchat.messages import max_image, media_type, mk_block
 from llmchat.requests import mk_request
-from llmchat.sandbox import Sandbox, mk_reply, tool_use
+from llmchat.sandbox import Sandbox, tool_use
 
 TEXT = dict(type='text', text='Hi')
 

@@ -10,8 +10,8 @@ from llmchat import Chat, mk_msg, usage
 from llmchat.display import Spent
 from llmchat.keeping import read_kept
 from llmchat.pages import as_html, mk_md, mk_page, page_data, read_page
-from llmchat.sandbox import Sandbox, tool_use
-from rendering import TAGS, pages
+from llmchat.sandbox import Sandbox
+from rendering import TAGS
 from test_display import HOLES, blocks, call, check_inert, cited, nasty, result, said, text, user
 
 MODEL = 'claude-sonnet-5-5'

@@ -8,7 +8,7 @@ from unittest.mock import patch
 import anthropic, cachy.core, httpx, httpx2, pytest
 from fastcore.nbio import mk_cell, new_nb, read_nb, write_nb
 
-from llmchat import AsyncClient, Chat, Client, Sandbox, contents
+from llmchat import AsyncClient, Client, Sandbox, contents
 from llmchat.sandbox import Fail, tool_use
 
 root = Path(__file__).parents[1]
@@ -35,7 +35,7 @@ def claude(*replies, spoil=lambda content: content):
             self.wfile.write(content)
         def log_message(self, *args): pass
     server = ThreadingHTTPServer(('127.0.0.1', 0), API)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=[.01], daemon=True).start()
     try: yield f'http://127.0.0.1:{server.server_port}', seen
     finally:
         server.shutdown()

@@ -6,12 +6,12 @@ import anthropic, pytest
 from hypothesis import given, strategies as st
 from jsonschema import Draft202012Validator
 
-from common import MODEL, PDF, PNG, GIF, Sync, Async, both, needs_recordings, recorded, seeded
+from common import MODEL, PDF, PNG, GIF, Sync, Async, needs_recordings, recorded, seeded
 from llmchat import mk_doc, mk_msg
 from llmchat import validation
 from llmchat.requests import mk_request
-from llmchat.rules import Asked, max_image, max_marks, max_request, refusal, rules, versions
-from llmchat.sandbox import Sandbox, mk_model, tool_use
+from llmchat.rules import Asked, max_image, max_marks, rules, versions
+from llmchat.sandbox import Sandbox, mk_model
 from llmchat.validation import bad_schema, misshapen, refused, request_schema
 
 OLD, PLAIN = 'claude-older', 'claude-plain'

@@ -1,10 +1,11 @@
 "Faults at a call, now and then or by a function; limits; a model behind the sandbox. Each through the SDK, sync and async"
-import asyncio, os, random, threading
+import asyncio, random, threading
 from importlib.util import find_spec
 
 import anthropic, httpx2, pytest
 
-from llmchat import AsyncChat, Chat, Client
+from common import EXAMPLES
+from llmchat import AsyncChat, Chat
 from llmchat.faults import fault_kinds, mk_fault
 from llmchat.sandbox import Answer, Cut, Fail, Faults, Sandbox, Through, mk_model, tool_use
 from test_sandbox import ASK, acreate, astream, create, each_way, stream, text
@@ -153,7 +154,7 @@ def test_faults_as_they_should_be_given():
     assert mk_fault(429).headers == {'retry-after': '1'} and mk_fault(Fail(418)) == Fail(418)
     with pytest.raises(ValueError, match="no fault 'fire'"): mk_fault('fire')
 
-TRIES = int(os.environ.get('LLMCHAT_EXAMPLES', 100)) // 4
+TRIES = EXAMPLES // 4
 
 @pytest.mark.parametrize('is_async', [False, True])
 def test_who_tries_again_ends_where_all_goes_well(is_async):
@@ -182,7 +183,7 @@ def test_who_tries_again_ends_where_all_goes_well(is_async):
     def ids(h): return [[b.get('id', b.get('tool_use_id')) if isinstance(b, dict) else b for b in m['content']] for m in h]
     def plain(h): return [[{k: v for k, v in b.items() if k not in ('id', 'tool_use_id')} if isinstance(b, dict) else b
         for b in (m['content'] if isinstance(m['content'], list) else [m['content']])] for m in h]
-    well = again_well = None
+    well = None
     failed = 0
     for seed in range(TRIES):
         h, n = again(seed)
@@ -212,7 +213,7 @@ def test_headers(ask):
     heads = []
     with sb.client() as cli:
         for _ in range(2): heads.append(cli.messages.with_raw_response.create(**ASK).headers)
-    r = cli_usage = ask(Sandbox('a')).usage
+    r = ask(Sandbox('a')).usage
     for kind, most, used in ('requests', 10, 1), ('input-tokens', 1000, r.input_tokens), ('output-tokens', 100, r.output_tokens):
         for n, h in enumerate(heads, 1):
             assert h[f'anthropic-ratelimit-{kind}-limit'] == str(most)

@@ -1,7 +1,6 @@
 "The scripts in tools/: README.md, the site, the comparison of outputs."
 import check_outputs, docs, readme
-import nbformat
-import pytest
+import nbformat, pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output, new_raw_cell
 
 header = new_raw_cell('---\ntitle: A page\ndescription: Its promise\n---\n')

@@ -35,7 +35,7 @@ class Quiet(SimpleHTTPRequestHandler):
 def base():
     "The address of the site, on this machine"
     with ThreadingHTTPServer(('127.0.0.1', 0), partial(Quiet, directory=str(site))) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
+        Thread(target=server.serve_forever, args=[.01], daemon=True).start()
         yield f'http://127.0.0.1:{server.server_port}'
         server.shutdown()
 

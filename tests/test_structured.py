@@ -1,6 +1,5 @@
 "Values instead of text: the calls that a model makes, or one object of a type, natively or by a forced tool"
 import json
-from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Optional
@@ -8,10 +7,9 @@ from typing import Annotated, Any, Literal, Optional
 import anthropic, pytest
 from hypothesis import given, settings
 from pydantic import BaseModel, Field
-from typing_extensions import TypedDict
 
 from common import MODEL, both, check_history, check_request, seeded
-from llmchat import Chat, Client, ReplyError, Sandbox
+from llmchat import Client, ReplyError, Sandbox
 from llmchat.sandbox import Fail, mk_model, tool_use
 from llmchat.structured import Answer, is_closed
 from llmchat.tools import to_json

@@ -5,7 +5,8 @@ from pathlib import Path
 import pexpect, pytest
 
 from llmchat.terminal import View, whole_blocks
-from test_cli import ANSWER, COMMAND, KEY, env, process, server # noqa: F401
+from forks import Command
+from test_cli import COMMAND, KEY, env, run, server # noqa: F401
 from llmchat.sandbox import mk_events, mk_reply, sse, tool_use
 import test_cli
 
@@ -33,8 +34,9 @@ def seen(s): return re.sub(r'\x1b\[[0-9;?]*[A-Za-z]|\r', '', s)
 
 class Person:
     "Types, and looks at what comes"
-    def __init__(self, env, *args, **kw):
-        self.p = pexpect.spawn(COMMAND, list(args), env=env | dict(TERM='xterm', COLUMNS='80', LINES='24'), encoding='utf-8', timeout=20, dimensions=(24, 80), **kw)
+    def __init__(self, env, *args, fork=True):
+        env, kw = env | dict(TERM='xterm', COLUMNS='80', LINES='24'), dict(encoding='utf-8', timeout=20)
+        self.p = Command(args, env, **kw) if fork else pexpect.spawn(COMMAND, list(args), env=env, dimensions=(24, 80), **kw)
         self.all = ''
     def sees(self, pattern):
         self.p.expect(pattern)
@@ -55,8 +57,8 @@ class Person:
 @pytest.fixture
 def person(env):
     people = []
-    def start(*args, model='claude-whole', **more):
-        people.append(Person(env | more, *(['-m', model] if model else []), *args))
+    def start(*args, model='claude-whole', fork=True, **more):
+        people.append(Person(env | more, *(['-m', model] if model else []), *args, fork=fork))
         return people[-1]
     yield start
     for o in people: o.p.close(force=True)
@@ -64,7 +66,7 @@ def person(env):
 def state(env): return json.loads((Path(env['HOME'])/'.local/state/llmchat/last.json').read_text())
 
 def test_a_conversation(person, server, env):
-    p = person(model='claude-echo').sees('claude-echo listens')
+    p = person(model='claude-echo', fork=False).sees('claude-echo listens')
     p.types('Hello there').sees("1 messages, the last is 'Hello there'").sees(' in · ')
     p.types('And\\').types('again').sees(r"3 messages, the last is 'And\\nagain'").sees(' in · ')
     p.types('"""def f():').types('    pass').types('"""').sees(' in · ')
@@ -77,11 +79,11 @@ def test_a_conversation(person, server, env):
     assert p.leaves() == 0
     assert 'Hello there' in (folder/'history').read_text()
 
-def test_one_question_goes_on(env):
-    assert process(env, '-m', 'claude-echo', 'One')[0] == 0
-    status, out, err = process(env, '-c', 'Two')
+def test_one_question_goes_on(env, run):
+    assert run('-m', 'claude-echo', 'One')[0] == 0
+    status, out, err = run('-c', 'Two')
     assert (status, out) == (0, "I read 3 messages, the last is 'Two'.\n") and len(state(env)['h']) == 4
-    assert process(env | dict(HOME=env['HOME'] + '/nobody'), '-c', 'Two')[:2] == (1, '')
+    assert run('-c', 'Two', HOME=env['HOME'] + '/nobody')[:2] == (1, '')
 
 def test_markdown_is_shown_and_nothing_drives_the_terminal(person):
     p = person(model='claude-evil').sees('listens').types('Hi').sees(' in · ')
@@ -126,7 +128,7 @@ def test_what_is_left_on_the_screen(monkeypatch, size, height):
 def test_without_rich_it_is_plain(person, tmp_path):
     (tmp_path/'sitecustomize.py').write_text('import sys\nclass No:\n    def find_spec(self, name, *a):\n        if name == "rich": raise ImportError(name)\n'
         'import importlib.util\nreal = importlib.util.find_spec\nimportlib.util.find_spec = lambda name, *a: None if name == "rich" else real(name, *a)\nsys.meta_path.insert(0, No())\n')
-    p = person(model='claude-evil', PYTHONPATH=str(tmp_path)).sees('listens').types('Hi').sees(' in · ')
+    p = person(model='claude-evil', fork=False, PYTHONPATH=str(tmp_path)).sees('listens').types('Hi').sees(' in · ')
     p.leaves()
     assert '**bold**' in p.all and '\x1b[2J' not in p.all
 
@@ -164,12 +166,11 @@ def test_files_go_with_the_first_prompt(person, server, tmp_path):
     p.leaves()
     assert 'A letter.' in server.requests[0]['messages'][0]['content'][0]['text'] and len(server.requests[1]['messages'][-1]['content']) in (1, 5)
 
-def test_files_of_one_question(env, server, tmp_path):
-    server.RequestHandlerClass = Handler
+def test_files_of_one_question(run, server, tmp_path):
     (tmp_path/'a.txt').write_text('A letter.')
-    assert process(env, '-m', 'claude-echo', '-f', str(tmp_path/'a.txt'), 'What?')[0] == 0
+    assert run('-m', 'claude-echo', '-f', str(tmp_path/'a.txt'), 'What?')[0] == 0
     assert [b['text'][:5] for b in server.requests[0]['messages'][0]['content']] == ['<file', 'What?']
-    status, out, err = process(env, '-m', 'claude-echo', '-f', '/no/such/file', 'What?')
+    status, out, err = run('-m', 'claude-echo', '-f', '/no/such/file', 'What?')
     assert status == 1 and '/no/such/file' in err and err.count('\n') == 1
 
 @pytest.fixture
@@ -196,14 +197,13 @@ def test_ctrl_c_at_the_question(person, tools):
     p.leaves()
     assert not tools.with_name('erased').exists()
 
-def test_tools_where_nobody_can_be_asked(env, server, tools):
-    server.RequestHandlerClass = Handler
-    status, out, err = process(env, '-m', 'claude-tool', '--tools', str(tools), 'Go')
+def test_tools_where_nobody_can_be_asked(run, tools):
+    status, out, err = run('-m', 'claude-tool', '--tools', str(tools), 'Go')
     assert (status, out) == (0, 'I will.\nIt is done.\n') and 'could not be asked' in err and not tools.with_name('erased').exists()
 
 @pytest.mark.parametrize('args,word', [(['--tools', '/no/such/file.py'], '/no/such/file.py'), (['--max-cost', '1'], 'no known price'), (['-c'], 'no conversation to go on with')])
-def test_what_cannot_begin(env, args, word):
-    status, out, err = process(env, '-m', 'claude-whole', *args, 'Hi')
+def test_what_cannot_begin(run, args, word):
+    status, out, err = run('-m', 'claude-whole', *args, 'Hi')
     assert (status, out) == (1, '') and word in err and err.count('\n') == 1
 
 def test_max_cost(person, server):

@@ -5,8 +5,9 @@ from contextlib import suppress
 from functools import partial
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
+from common import seeded
 from llmchat import AsyncChat, Chat, mk_funcres, mk_tool, text_editor, text_editor_conf
 from llmchat.folder import Folder, TextFile, listing, opened, read_text, write_text
 from llmchat.sandbox import Sandbox, tool_use
@@ -15,8 +16,6 @@ from llmchat.tools import BadCall
 
 NAME = 'str_replace_based_edit_tool'
 SECRET = 'the secret'
-EXAMPLES = int(os.environ.get('LLMCHAT_EXAMPLES', 100))
-seeded = settings(max_examples=EXAMPLES, deadline=None, derandomize=bool(os.environ.get('CI')), print_blob=True)
 
 @pytest.fixture
 def outside(tmp_path):

@@ -5,7 +5,7 @@ from itertools import count
 import anthropic, pytest
 
 from common import MODEL, PNG, both, check_history, check_request
-from llmchat import AsyncChat, Chat, Sandbox, Stream, contents, find_blocks, mk_tool
+from llmchat import AsyncChat, Chat, Sandbox, Stream, contents, find_blocks
 from llmchat.core import LimitReached
 from llmchat.sandbox import Cut, Fail, tool_use
 from llmchat.toolloop import final_prompt

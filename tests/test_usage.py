@@ -9,7 +9,7 @@ from anthropic.types import Message
 from genai_prices import Usage as Tokens, calc_price
 from hypothesis import given, strategies as st
 
-from common import MODEL, Async, Sync, both, needs_recordings, recorded, seeded
+from common import MODEL, both, needs_recordings, recorded, seeded
 from llmchat import Usage, mk_msg, models, usage
 from llmchat.batch import Batch
 from llmchat.sandbox import Fail, Sandbox

@@ -1,6 +1,5 @@
 "Write README.md from nbs/index.ipynb, without Quarto. `to_md` also makes the plain-text copies of the site's pages."
 import re
-from pathlib import Path
 
 import nbformat, yaml
 from fastcore.nbio import nb2str, read_nb
