@@ -131,6 +131,17 @@ def test_claude_answers_where_there_is_a_key(run, env, name):
     one_line(err, 'not_found_error (404): model: claude-sonnet')
     assert (status, out) == (1, '')
 
+def test_no_key(run, env):
+    del env['ANTHROPIC_API_KEY']
+    status, out, err = run(*ask)
+    one_line(err, 'There is no API key', 'ANTHROPIC_API_KEY', "'local'")
+    assert (status, out) == (1, '')
+
+@needs_model
+def test_local_model_by_name(run, server):
+    status, out, err = run('-m', 'local', '-s', local_sp, pipe='What is the capital of France?\n')
+    assert (status, err, server.requests) == (0, 'local answers\n', []) and 'Paris' in out
+
 def test_answer_that_was_too_long(run):
     said = 'claude-stops answers\nllmchat: The answer is not complete: max_tokens\n'
     assert run('-m', 'claude-stops', 'Hi') == (1, ANSWER + '\n', said)
@@ -209,12 +220,6 @@ def test_answer_comes_as_it_is_written(env, server):
         assert p.stdout.read() == ANSWER.partition('\n')[2] + '\n'
     assert p.returncode == 0
 
-def test_no_key(env):
-    del env['ANTHROPIC_API_KEY']
-    status, out, err = process(env, *ask)
-    one_line(err, 'There is no API key', 'ANTHROPIC_API_KEY', "'local'")
-    assert (status, out) == (1, '')
-
 def test_pipe_that_is_not_text(env):
     status, out, err = shell(env, "printf '\\377\\376' | llmchat 'What is this?'")
     one_line(err, 'What was piped in is not text')
@@ -224,11 +229,6 @@ def test_pipe_that_is_not_text(env):
 def test_local_model_where_there_is_no_key(env, server):
     del env['ANTHROPIC_API_KEY']
     status, out, err = process(env, 'What is the capital of France?')
-    assert (status, err, server.requests) == (0, 'local answers\n', []) and 'Paris' in out
-
-@needs_model
-def test_local_model_by_name(env, server):
-    status, out, err = shell(env, f"echo 'What is the capital of France?' | llmchat -m local -s '{local_sp}'")
     assert (status, err, server.requests) == (0, 'local answers\n', []) and 'Paris' in out
 
 def test_no_library_for_local_models(env, tmp_path):

@@ -67,7 +67,7 @@ def test_readme_has_the_two_commands():
     first, second = (b.splitlines() for b in blocks)
     assert len(first) == len(second) == 1
     assert ' llmchat -m local ' in first[0]
-    assert second[0].endswith('nbdev-test && pytest')
+    assert second[0].endswith('nbdev-test && pytest -n auto')
 
 def test_readme_is_short():
     assert len(texts['README.md'].split()) < 800

@@ -137,7 +137,7 @@ def check_failed(way, chat, err, came, before=()):
 @replies
 def test_cut_after_every_event(way, name, fault, kw):
     events = events_of(name)
-    for n in range(0, len(events), 1 if LARGE else 3):
+    for n in range(0, len(events), 1 if LARGE else 5):
         sb = Sandbox([Cut(REPLIES[name], events=n, then=FAULTS[fault]), 'Whole.'], delta=4)
         chat = way.Chat(MODEL, way.sdk(sb), tools=TOOLS)
         with pytest.raises(ERRORS[fault]) as e: way.read(chat, 'x', seen=(seen := []), **kw)
