@@ -1,15 +1,10 @@
 "What holds for all tests"
-import gc, os, signal
+import os, signal
 
 import pytest
 
 # A shell that runs the tests in the background lets them ignore Ctrl-C, and so would all processes that they start
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
-def pytest_collection_finish():
-    "What is imported by now stays: collections of garbage need not look at it again, and there are many"
-    gc.collect()
-    gc.freeze()
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers():
