@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 from .asking import T_
 from .chat import AnyChat
 from .client import AnyClient
-from .drivers import AsyncIO, AsyncParts, AsyncStream
+from .drivers import AsyncIO, AsyncParts, AsyncStream, afinish
 from .requests import Settings
 from .sdk import anthropic, anyio, asyncio
 from .tools import Toolbox, run_call, tool_messages
@@ -70,6 +70,7 @@ def new_connections(
 class AsyncClient(AnyClient['Awaitable[Message]', AsyncStream, Awaitable[int], Awaitable[list[Any]]]):
     "`Client`, awaited"
     _async, _parallel, _stream, _parts = True, True, AsyncStream, AsyncParts
+    _finish = staticmethod(afinish)
 
     def _ready(self) -> None: self._clis = PerLoop(self.cli, self._mk_cli if self.own else self._again, self.own)
     def _again(self) -> Any:
@@ -104,7 +105,7 @@ async def mk_funcres_async(
     **kw: Any # As for `mk_funcres`
 ) -> dict[str, Any]: # A `tool_result` block
     "Run one call"
-    return await AsyncStream(run_call(call, Toolbox(ns=ns), **kw), AsyncIO(None)).run()
+    return await afinish(run_call(call, Toolbox(ns=ns), **kw), AsyncIO(None))
 
 async def mk_toolres_async(
     r: Any, # A reply
@@ -112,4 +113,4 @@ async def mk_toolres_async(
     **kw: Any # As for `mk_toolres`
 ) -> list[dict[str, Any]]: # One message, or two
     "The reply as a message, and its calls' results as another"
-    return await AsyncStream(tool_messages(r, Toolbox(ns=ns), **kw), AsyncIO(None)).run()
+    return await afinish(tool_messages(r, Toolbox(ns=ns), **kw), AsyncIO(None))

@@ -11,7 +11,6 @@ __all__ = ['AnyChat', 'Chat']
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
-from threading import Lock
 from typing import Any, Literal, Self, TYPE_CHECKING, Unpack, overload
 from warnings import warn
 
@@ -112,7 +111,7 @@ class _Turns(_Answers[ReplyT, StreamT, CountT, ListT]):
         "A copy with the same client and settings that goes its own way; its totals begin at zero"
         res = object.__new__(type(self))
         vars(res).update(vars(self), h=deepcopy(self.h), settings={**self.settings}, calls=0, _turns=list(self._turns),
-            _ledger=Ledger(), _busy=Lock(), _record=None)
+            _ledger=Ledger(), _busy=False, _record=None)
         if self._paused is not None: res._paused = res.h[-1]
         return res
 
@@ -167,7 +166,7 @@ def __getstate__(self: _Kept) -> dict[str, Any]:
 @patch
 def __setstate__(self: _Kept, kept: dict[str, Any]) -> None:
     paused = kept.pop('paused')
-    vars(self).update(kept, _busy=Lock(), _record=None)
+    vars(self).update(kept, _busy=False, _record=None)
     self._paused = self.h[-1] if paused else None
 
 # %% ../nbs/00l_chat.ipynb #d15b1a02

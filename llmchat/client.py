@@ -14,8 +14,8 @@ from typing import Any, Literal, TYPE_CHECKING, Unpack, overload
 
 from fastcore.basics import noop, patch
 
-from .asking import BaseClient, CountT, ListT, ReplyT, StreamT, T_
-from .drivers import Flow, Stream
+from .asking import BaseClient, CountT, ListT, ReplyT, StreamT, T_, unreadable
+from .drivers import Flow, Stream, ask
 from .messages import mk_msg, mk_msgs
 from .replies import find_blocks, show_reply
 from .models import info_if_any, warn_deprecated
@@ -83,7 +83,8 @@ def _count(self: _Calls, req: dict[str, Any]) -> Flow:
     "How many tokens a request has"
     need_key(self.cli)
     try:
-        r = yield from self._plain('messages.count_tokens', req)
+        try: r = yield ask('call', 'messages.count_tokens', req)
+        except unreadable as e: raise self._garbled(e)
         if isinstance(n := getattr(r, 'input_tokens', None), int): return n
         raise self._garbled(r)
     except BaseException as e: redact_error(e, self.cli); raise
@@ -97,12 +98,12 @@ def _exchange(self: _Calls, box: Toolbox, settings: dict[str, Any], opts: dict[s
     more = more or {}
     own = 'tools' in more # Is the tool only a form for the answer?
     tools = mk_box(more['tools']) if own else box
-    told = settings | more | dict(tools=tools)
-    if form := more.get('output_config'): told['output_config'] = (settings.get('output_config') or {}) | form
-    r = yield from self._call(msgs, told, **opts)
+    if form := more.get('output_config'): more = more | dict(output_config=(settings.get('output_config') or {}) | form)
+    settings = settings | more | dict(tools=tools)
+    r = yield from self._call(msgs, settings, **opts)
     reply = mk_msg(r)
     calls = find_blocks(reply, 'tool_use')
-    off = r.stop_reason in cut_off or told.get('tool_choice') is False
+    off = r.stop_reason in cut_off or settings.get('tool_choice') is False
     if calls and not off: results = yield from run_calls(calls, tools, keep=keep, **({} if own else run))
     else: results = [not_run(c, r.stop_reason) for c in calls]
     return r, [m for m in (reply, dict(role='user', content=results)) if m['content']]

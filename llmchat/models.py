@@ -15,7 +15,7 @@ from typing import Any
 
 from fastcore.basics import nested_attr
 
-from .drivers import Flow, Stream, SyncIO, ask
+from .drivers import Flow, SyncIO, ask, finish
 from .sdk import anthropic, garbled, httpx2, mk_cli, need_key, redact_error
 
 # %% ../nbs/00ga_models.ipynb #e009af94
@@ -100,7 +100,7 @@ def model_info(
     "What the API says about a model, asked once; the SDK's `NotFoundError` if it has none of that name"
     cli = mk_cli(model) if cli is None else cli
     if infos.get(info_key(cli, model)) is None: need_key(cli)
-    try: return Stream(info_of(cli, model), SyncIO(cli)).run()
+    try: return finish(info_of(cli, model), SyncIO(cli))
     except Exception as e: redact_error(e, cli); raise
 
 # %% ../nbs/00ga_models.ipynb #57147483

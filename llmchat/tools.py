@@ -18,7 +18,7 @@ from typing import Any
 from fastcore.basics import noop
 
 from .encoding import Schemas, to_send
-from .drivers import Flow, Stream, SyncIO, ask
+from .drivers import Flow, SyncIO, ask, finish
 from .messages import media_type, mk_block, mk_msg
 from .replies import find_blocks
 from .schemas import BadCall, Tool, bind, check, mk_tool, re_name, schema_of, tool_name
@@ -207,7 +207,7 @@ def mk_funcres(
     **kw: Any # `approve`, as for a chat; `most`: characters of the result
 ) -> dict[str, Any]: # A `tool_result` block
     "Run one call"
-    return Stream(run_call(call, Toolbox(ns=ns), **kw), SyncIO(None)).run()
+    return finish(run_call(call, Toolbox(ns=ns), **kw), SyncIO(None))
 
 def mk_toolres(
     r: Any, # A reply
@@ -215,7 +215,7 @@ def mk_toolres(
     **kw: Any # `approve` and `parallel`, as for a chat; `most`: characters of a result
 ) -> list[dict[str, Any]]: # One message, or two
     "The reply as a message, and its calls' results as another"
-    return Stream(tool_messages(r, Toolbox(ns=ns), **kw), SyncIO(None)).run()
+    return finish(tool_messages(r, Toolbox(ns=ns), **kw), SyncIO(None))
 
 def tool_messages(r: Any, box: Toolbox, **kw: Any) -> Flow:
     "The course of `mk_toolres`"

@@ -74,7 +74,7 @@ class BaseChat(Totals, Generic[ReplyT, StreamT, CountT, ListT]):
         self.cont_pr, self.ns, self.calls = cont_pr, ns, 0
         self.settings = dict(sp=sp, tools=tools, temp=temp, cache=cache or self.c.cache, approve=approve,
             max_cost=max_cost, max_calls=max_calls, **kw)
-        self._ledger, self._busy, self._turns, self._paused = Ledger(), Lock(), [], None
+        self._ledger, self._busy, self._turns, self._paused = Ledger(), False, [], None
         self._took = Notes() # What the turn in course has taken
         self._afford(max_cost, max_calls)
         self._record: Record | None = None
@@ -115,32 +115,49 @@ def _opened(self: BaseChat, msg: dict[str, Any] | None, h: list[dict[str, Any]])
 
 # %% ../nbs/00ka_turns.ipynb #ec8ee7ec
 @patch
+def _begin(self: BaseChat) -> None:
+    "Begin a turn, or `RuntimeError` if another one has not ended"
+    with _marking:
+        if self._busy:
+            raise RuntimeError('This chat is in the middle of a turn. Finish that one first: read its stream to the end '
+                'or `close` it; for several at once use several chats, which may share a client.')
+        self._busy = True
+    self.partial, self._took = None, Notes()
+
+_marking = Lock() # One for all: it is held for microseconds
+
+@patch
+def _before(self: BaseChat, again: bool) -> list[dict[str, Any]]:
+    "The history that a turn goes on from: if it is made again, what was there before it"
+    if not again: return [*self.h]
+    at, old, *_ = self._turns[-1]
+    return [*self.h[:at], *old]
+
+@patch
 def _turn(self: BaseChat, msg: dict[str, Any] | None, work: Callable[[list[dict[str, Any]]], Flow],
     again: bool = False) -> Flow:
     "One turn, or the last one again: the history grows at its end, or not at all"
-    if not self._busy.acquire(blocking=False):
-        raise RuntimeError('This chat is in the middle of a turn. Finish that one first: read its stream to the end or '
-            '`close` it; for several at once use several chats, which may share a client.')
-    self.partial, self._took = None, Notes()
+    self._begin()
     try:
-        at, tail = self._turns[-1][:2] if again else (len(self.h), ())
-        h = [*self.h[:at], *tail]
-        at, new = self._opened(msg, h)
-        undo, h[at:] = (at, h[at:], ... if new[:1] == [msg] else msg), new
-        r, more, *value = yield from work(h)
-        try: self._commit(undo, new, more, r, again)
+        h = self._before(again)
+        at, h[at:] = self._opened(msg, h)
+        course = work(h)
+        del work # it holds more than a waiting chat needs, of which there may be thousands
+        r, more, *value = yield from course
+        try: self._commit(at, msg, h[at:], more, r, again)
         except BaseException as e:
             e.partial = self.partial = r
             raise
         return value[0] if value else r
-    finally: self._busy.release()
+    finally: self._busy = False
 
 # %% ../nbs/00ka_turns.ipynb #170c6746
 @patch
-def _commit(self: BaseChat, undo: tuple[Any, ...], new: list[dict[str, Any]], more: list[dict[str, Any]],
-    r: Any, again: bool) -> None:
+def _commit(self: BaseChat, at: int, msg: dict[str, Any] | None, new: list[dict[str, Any]],
+    more: list[dict[str, Any]], r: Any, again: bool) -> None:
     "Put a finished turn into the history, and note how to take it back, and what it took"
-    at, last = undo[0], more[-2:] if more and more[-1]['role'] == 'user' else more[-1:]
+    undo = at, self._before(again)[at:], ... if new[:1] == [msg] else msg
+    last = more[-2:] if more and more[-1]['role'] == 'user' else more[-1:]
     if new and more and new[-1]['role'] == 'assistant':
         new, more = new[:-1], [_joined(new[-1], more[0]), *more[1:]]
     h = self.h[:at] + new + more
@@ -209,9 +226,7 @@ def _came(self: BaseChat, r: Any, used: Any, whole: bool) -> None:
 @patch
 def _began(self: BaseChat) -> None:
     "Note that a tool runs; several may begin at once, in threads"
-    with _counting: self.calls += 1
-
-_counting = Lock()
+    with _marking: self.calls += 1
 
 # %% ../nbs/00ka_turns.ipynb #26de9c5c
 @patch

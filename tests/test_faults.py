@@ -128,7 +128,7 @@ def check_call(chat, before, at, step, err, api, types):
     if err and step not in ('loop', 'parts'): assert chat.h == before, 'a failed call has changed the history'
     elif not err and step not in ('left', 'loop', 'parts'): assert len(chat.h) > at, 'a turn is missing'
     assert chat.h[:at] == before[:at], 'what was said before has changed'
-    assert not chat._busy.locked(), 'the chat is still busy'
+    assert not chat._busy, 'the chat is still busy'
     for m in (m for m in chat.h if m['role'] == 'assistant'):
         for n in re.findall(r'begin (\d+)', contents(m)):
             assert int(n) in api.whole | api.limited, f'reply {n} was cut, and taken for whole'
