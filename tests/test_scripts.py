@@ -1,13 +1,12 @@
 "The scripts in tools/: README.md, the site, the comparison of outputs."
 import check_outputs, docs, readme
-import nbformat, pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output, new_raw_cell
+import pytest
+from fastcore.nbio import mk_cell, mk_display, mk_result, new_nb, write_nb
 
-header = new_raw_cell('---\ntitle: A page\ndescription: Its promise\n---\n')
+header = mk_cell('---\ntitle: A page\ndescription: Its promise\n---\n', 'raw')
 
 def notebook(path, out):
-    cell = new_code_cell('chat', id='a', outputs=[new_output('execute_result', data={'text/plain': out})])
-    nbformat.write(new_notebook(cells=[cell]), path)
+    write_nb(new_nb([mk_cell('chat', id='a', outputs=[mk_result(**{'text/plain': out})])]), path)
     return path
 
 def differences(tmp_path, stored, fresh):
@@ -30,13 +29,13 @@ def test_nothing_else_may_differ(tmp_path, stored, fresh):
     assert differences(tmp_path, stored, fresh)
 
 def page(*cells):
-    return readme.to_md(new_notebook(cells=[header, *cells]), lambda target: target.replace('.ipynb', '.html'))
+    return readme.to_md(new_nb([header, *cells]), lambda target: target.replace('.ipynb', '.html'))
 
 def test_plain_markdown():
     text, pictures = page(
-        new_markdown_cell('::: {.callout-note}\nSee [core](00_core.ipynb#chat){.x a="b"}.\n:::'),
-        new_code_cell('#| code-fold: true\nx = 1'),
-        new_code_cell('#| echo: false\nshow_doc(f)', outputs=[new_output('display_data', {'text/markdown': '*f*'})]))
+        mk_cell('::: {.callout-note}\nSee [core](00_core.ipynb#chat){.x a="b"}.\n:::', 'markdown'),
+        mk_cell('#| code-fold: true\nx = 1'),
+        mk_cell('#| echo: false\nshow_doc(f)', outputs=[mk_display(**{'text/markdown': '*f*'})]))
     assert text == '# A page\n\n> Its promise\n\nSee [core](00_core.html#chat).\n\n```python\nx = 1\n```\n\n*f*\n'
     assert not pictures
 

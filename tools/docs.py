@@ -4,7 +4,8 @@ import json, re, shutil, sys
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
-import nbformat, yaml
+import yaml
+from fastcore.nbio import join_out, read_nb
 from nbdev.config import get_config, nbpath2html
 from nbdev.doclinks import _build_modidx
 from nbdev.quarto import refresh_quarto_yml
@@ -70,10 +71,10 @@ def text_of(
     if src.suffix=='.md':
         text = src.read_text(encoding='utf-8')
         return re.search('^# (.*)', text, re.M)[1], '', text, {}
-    nb = nbformat.read(src, as_version=4)
+    nb = read_nb(src)
     fm = header(nb)
     for o in (o for c in nb.cells for o in c.get('outputs', ())):
-        if (md := o.get('data', {}).get('text/markdown', '')).startswith('---\n'): o.data['text/markdown'] = short_types(md)
+        if (md := join_out(o.get('data', {}).get('text/markdown', ''))).startswith('---\n'): o['data']['text/markdown'] = short_types(md)
     text, pictures = to_md(nb, link, prefix=nbpath2html(src).stem)
     return fm['title'], fm['description'], text, pictures
 

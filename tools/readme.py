@@ -1,18 +1,15 @@
 "Write README.md from nbs/index.ipynb, without Quarto. `to_md` also makes the plain-text copies of the site's pages."
 import re
 
-import nbformat, yaml
-from fastcore.nbio import nb2str, read_nb
-from nbconvert import MarkdownExporter
+import yaml
+from fastcore.nbio import join_out, read_nb
 from nbdev.config import get_config
 from nbdev.processors import FilterDefaults
 from nbdev.readme_filter import doc_link
-from nbformat import NotebookNode
-from traitlets.config import Config
+from smalldocs.llms import output
+from smalldocs.notebook import fence_for
 
 first_wins = ['text/markdown', 'text/html', 'image/svg+xml', 'image/png', 'image/jpeg', 'text/plain']
-exporter = MarkdownExporter(config=Config(NbConvertBase=dict(display_data_priority=first_wins),
-    TagRemovePreprocessor=dict(enabled=True, remove_input_tags={'remove_input'})))
 
 def plain(
     src:str, # Markdown as Quarto reads it
@@ -22,19 +19,21 @@ def plain(
     src = re.sub(r'^:::.*\n?|(?<=\))\{[^}\n]+=[^}\n]+\}', '', src, flags=re.M)
     return re.sub(r'(?<=\]\()[^)\s]+', lambda m: link(m[0]), src)
 
-def prepare(
-    cell, # A cell of a processed notebook, changed in place
+def shown(
+    cell, # A cell of a processed notebook
     link, # What each link's target becomes: a function of the target
-):
-    "Take from a cell what only Quarto reads: directives, hidden sources, divs."
-    if cell.cell_type=='markdown': cell.source = plain(cell.source, link)
-    if cell.cell_type!='code': return
-    cell.pop('has_sd', None)
-    hidden = re.search(r'^#\| *echo: *false', cell.source, re.M)
-    cell.metadata = NotebookNode(tags=['remove_input'] if hidden else [])
-    cell.source = re.sub(r'^#\|.*\n?', '', cell.source, flags=re.M)
-    for o in cell.outputs:
-        if 'text/markdown' in o.get('data', {}): o.data['text/markdown'] = plain(o.data['text/markdown'], link)
+    name:str, # What the names of its pictures begin with
+    pictures:dict, # Its pictures are put here, as bytes by file name
+): # Pieces of Markdown
+    "What a reader sees of a cell, without what only Quarto reads: directives, hidden sources, divs."
+    if cell.cell_type!='code': yield plain(cell.source, link)
+    elif not re.search(r'^#\| *echo: *false', cell.source, re.M):
+        if code := re.sub(r'^#\|.*\n?', '', cell.source, flags=re.M).strip('\n'): yield f'{(f := fence_for(code))}python\n{code}\n{f}'
+    for i, o in enumerate(cell.get('outputs', [])):
+        data = {k: join_out(o['data'][k]) for k in first_wins if k in o.get('data', {})}
+        if 'text/markdown' in data: data['text/markdown'] = plain(data['text/markdown'], link)
+        if data: o = o | dict(data=dict([*data.items()][:1]))
+        yield output(o, f'{name}_{i}', pictures, '.', {}, 0, str)
 
 def header(
     nb, # A notebook processed by nbdev: its first cell is the YAML header
@@ -48,12 +47,10 @@ def to_md(
     prefix:str='output', # What the names of its pictures begin with
 )->tuple[str,dict]: # Markdown, and the pictures it shows as bytes by file name
     "One page as plain Markdown."
-    fm = header(nb)
-    nb.cells[0] = nbformat.v4.new_markdown_cell(f"# {fm['title']}\n\n> {fm['description']}")
-    for cell in nb.cells: prepare(cell, link)
-    nb.metadata.language_info = dict(name='python')
-    md, res = exporter.from_notebook_node(nb, resources=dict(unique_key=prefix))
-    return re.sub(r'\n{3,}', '\n\n', md).strip() + '\n', res['outputs']
+    fm, pictures = header(nb), {}
+    parts = [f"# {fm['title']}\n\n> {fm['description']}"]
+    for n, cell in enumerate(nb.cells[1:], 1): parts += shown(cell, link, f'{prefix}_{n}', pictures)
+    return re.sub(r'\n{3,}', '\n\n', '\n\n'.join(parts)).strip() + '\n', pictures
 
 def readme(
     path, # The index notebook
@@ -62,7 +59,7 @@ def readme(
     nb = read_nb(path)
     FilterDefaults()(nb)
     base = get_config().doc_url
-    text, pictures = to_md(nbformat.reads(nb2str(nb), as_version=4), lambda target: doc_link(target, base))
+    text, pictures = to_md(nb, lambda target: doc_link(target, base))
     assert not pictures, f'README.md is one file: no outputs that are pictures, as {list(pictures)} are'
     return text
 
