@@ -10,6 +10,7 @@ from common import LARGE, MODEL, check_history, check_request
 from conversations import TALKS, TWO, AsyncHeld, Held, ManyLoops, Trio, hold
 from llmchat import AsyncChat, AsyncClient, Chat, Sandbox, contents, mk_tool
 from llmchat.sandbox import Cut, Fail, mk_events, mk_reply, sse, tool_use
+from warm import program
 
 # ---- the same conversations
 
@@ -539,5 +540,5 @@ pieces = [p async for p in chat('Hi', stream=True)]
 r = await chat('Hi')
 print(pieces, contents(r), len(chat.h))"""
     env = os.environ | dict(IPYTHONDIR=str(tmp_path), PYTHONWARNINGS='')
-    res = subprocess.run([sys.executable, '-m', 'IPython', '--no-banner', '-c', code], capture_output=True, text=True, env=env)
+    res = subprocess.run([program('python'), '-m', 'IPython', '--no-banner', '-c', code], capture_output=True, text=True, env=env)
     assert res.stdout.strip() == "['one', ' two'] three 4", res.stderr

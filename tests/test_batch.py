@@ -1,13 +1,13 @@
 "Jobs of many prompts: every way in which sending, waiting and fetching can break off, and what they cost"
 import asyncio, csv, json, os, random, subprocess, sys, time
 from collections import Counter
+from multiprocessing import get_context
 from pathlib import Path
 
 import anthropic, httpx2, pytest
 from genai_prices import Usage as Tokens, calc_price
 
 from common import MODEL, PDF, PNG, PREFILLS, check_request
-from forks import forked
 from llmchat import Chat, Sandbox, jobs, mk_doc
 from llmchat.answers import Answer, Fail, fail_answer
 from llmchat.batch import AsyncBatch, Batch, NoResult, read_prompts
@@ -514,6 +514,15 @@ def test_results_that_say_nothing_decide_nothing():
         assert job(sb, PROMPTS).run().answers() == PROMPTS and len(sb.posts) == 1
 
 # ---- killed
+
+context = get_context('forkserver')
+context.set_forkserver_preload(['anthropic.resources.messages', 'genai_prices', 'llmchat.core', 'pytest'])
+
+def forked(f, *args):
+    "A process that calls a function, and can be killed; it begins at once, since the server has imported what takes long"
+    p = context.Process(target=f, args=args)
+    p.start()
+    return p
 
 def lines(path): return path.read_bytes().count(b'\n') if path.exists() else 0
 

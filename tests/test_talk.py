@@ -5,8 +5,7 @@ from pathlib import Path
 import pexpect, pytest
 
 from llmchat.terminal import View, whole_blocks
-from forks import Command
-from test_cli import COMMAND, KEY, env, run, server # noqa: F401
+from test_cli import COMMAND, KEY, REAL, env, run, server # noqa: F401
 from llmchat.sandbox import mk_events, mk_reply, sse, tool_use
 import test_cli
 
@@ -34,9 +33,9 @@ def seen(s): return re.sub(r'\x1b\[[0-9;?]*[A-Za-z]|\r', '', s)
 
 class Person:
     "Types, and looks at what comes"
-    def __init__(self, env, *args, fork=True):
+    def __init__(self, env, *args, command):
         env, kw = env | dict(TERM='xterm', COLUMNS='80', LINES='24'), dict(encoding='utf-8', timeout=20)
-        self.p = Command(args, env, **kw) if fork else pexpect.spawn(COMMAND, list(args), env=env, dimensions=(24, 80), **kw)
+        self.p = pexpect.spawn(command, list(args), env=env, dimensions=(24, 80), **kw)
         self.all = ''
     def sees(self, pattern):
         self.p.expect(pattern)
@@ -57,8 +56,8 @@ class Person:
 @pytest.fixture
 def person(env):
     people = []
-    def start(*args, model='claude-whole', fork=True, **more):
-        people.append(Person(env | more, *(['-m', model] if model else []), *args, fork=fork))
+    def start(*args, model='claude-whole', command=COMMAND, **more):
+        people.append(Person(env | more, *(['-m', model] if model else []), *args, command=command))
         return people[-1]
     yield start
     for o in people: o.p.close(force=True)
@@ -66,7 +65,7 @@ def person(env):
 def state(env): return json.loads((Path(env['HOME'])/'.local/state/llmchat/last.json').read_text())
 
 def test_a_conversation(person, server, env):
-    p = person(model='claude-echo', fork=False).sees('claude-echo listens')
+    p = person(model='claude-echo', command=REAL).sees('claude-echo listens')
     p.types('Hello there').sees("1 messages, the last is 'Hello there'").sees(' in · ')
     p.types('And\\').types('again').sees(r"3 messages, the last is 'And\\nagain'").sees(' in · ')
     p.types('"""def f():').types('    pass').types('"""').sees(' in · ')
@@ -128,7 +127,7 @@ def test_what_is_left_on_the_screen(monkeypatch, size, height):
 def test_without_rich_it_is_plain(person, tmp_path):
     (tmp_path/'sitecustomize.py').write_text('import sys\nclass No:\n    def find_spec(self, name, *a):\n        if name == "rich": raise ImportError(name)\n'
         'import importlib.util\nreal = importlib.util.find_spec\nimportlib.util.find_spec = lambda name, *a: None if name == "rich" else real(name, *a)\nsys.meta_path.insert(0, No())\n')
-    p = person(model='claude-evil', fork=False, PYTHONPATH=str(tmp_path)).sees('listens').types('Hi').sees(' in · ')
+    p = person(model='claude-evil', command=REAL, PYTHONPATH=str(tmp_path)).sees('listens').types('Hi').sees(' in · ')
     p.leaves()
     assert '**bold**' in p.all and '\x1b[2J' not in p.all
 
