@@ -174,13 +174,16 @@ _reach = 20 # Blocks that the API looks at, up to a breakpoint
 
 def _blocks(msg: dict[str, Any]) -> list[Any]: return [{}] if isinstance(msg['content'], str) else msg['content']
 
-def _remember(req: dict[str, Any]) -> None:
-    "Put a breakpoint where the request before ended, if the API would not look back that far"
+def _remember(req: dict[str, Any], prefill: str) -> None:
+    "Put breakpoints where the API's own one does not do: before a prefill, and where the request before ended, far back"
     msgs, lists = req['messages'], [o for o in (req.get('tools'), req.get('system')) if isinstance(o, list)]
-    at = max((i for i, m in enumerate(msgs) if m['role'] == 'assistant'), default=0) - 1
-    if at < 0 or sum(len(_blocks(m)) for m in msgs[at+1:]) < _reach: return
     marks = sum('cache_control' in b for bs in (*lists, *map(_blocks, msgs)) for b in bs if isinstance(b, dict))
-    if marks < 3: msgs[at] = mk_msg(msgs[at], cache=True, ttl=req['cache_control'].get('ttl'))
+    ttl, end = req['cache_control'].get('ttl'), len(msgs) - bool(prefill)
+    at = [end - 1] if prefill else []
+    if prefill: del req['cache_control']
+    before = max((i for i, m in enumerate(msgs[:end]) if m['role'] == 'assistant'), default=0) - 1
+    if before >= 0 and sum(len(_blocks(m)) for m in msgs[before+1:end]) >= _reach: at.append(before)
+    for i in at[:max(0, 4 - marks - (not prefill))]: msgs[i] = mk_msg(msgs[i], cache=True, ttl=ttl)
 
 # %% ../nbs/00e_requests.ipynb #22eb98f5
 def _check(model: Any, maxtok: Any, prefill: Any) -> None:
@@ -221,7 +224,7 @@ def mk_request(
     elif maxthinktok: _add(req, _budget(maxthinktok, maxtok, info))
     if temp is not None: _add(req, _sampling(temp))
     check_able(_add(req, kw), info)
-    if cache: _remember(req)
+    if cache and req['cache_control']: _remember(req, prefill)
     return req
 
 def _add(req: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:

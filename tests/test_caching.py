@@ -299,3 +299,19 @@ def test_fifty_turns_cost_little_more_than_they_must(calls):
     new = sum(request_tokens(b) - request_tokens(a) for a, b in zip(bodies, bodies[1:])) + request_tokens(bodies[0])
     assert abs(used.cache_create - new) <= len(bodies) and used.inp == 0 # All but the newest turn was read
     assert cost <= resent(plain) + cost_of([usage(0, used.out)])
+
+@pytest.mark.parametrize('more', [{}, dict(cache_control=dict(ttl='1h'))])
+@pytest.mark.parametrize('marks', range(5))
+def test_before_a_prefill(more, marks):
+    "What a reply begins with is no end of a prefix that comes again: the turn before is read all the same"
+    sb = Sandbox(lambda body: LONG, models=[mk_model(MODEL, prefill=True)])
+    sp = [text(f'{LONG} {i}', more.get('cache_control', {}).get('ttl', '5m')) for i in range(marks)]
+    chat = Chat(MODEL, sb.client(), sp=sp, cache=True, prefill='Well,', **more)
+    takes = []
+    for i in range(3):
+        chat(f'{LONG} {i}')
+        takes.append(chat.c.result.usage)
+    read, made = ([getattr(u, f'cache_{k}_input_tokens') for u in takes] for k in ('read', 'creation'))
+    assert read[1] > 1000 and (read[2] > read[1] + 2000 if marks < 4 else read[2] == read[1] and made[1:] == [0, 0])
+    marked = [[b for m in r.body['messages'] for b in m['content'] if 'cache_control' in b] for r in sb.requests if r.asks]
+    assert [len(bs) for bs in marked] == [marks < 4] * 3 and 'cache_control' not in str(chat.h)
