@@ -189,8 +189,11 @@ def finish(flow: Flow, io: SyncIO) -> Any:
         io.close()
 
 # %% ../nbs/00g_drivers.ipynb #c562dd56
+class _Returned(Exception):
+    "What a course has returned: a coroutine cannot raise `StopIteration`"
+
 async def aadvance(flow: Flow, io: AsyncIO) -> Any:
-    "As `advance`, awaiting; at its end as `anext` does, with the value"
+    "As `advance`, awaiting; at its end raises what carries the value"
     val = err = None
     try:
         while isinstance(out := flow.send(val) if err is None else flow.throw(err), Ask):
@@ -199,14 +202,14 @@ async def aadvance(flow: Flow, io: AsyncIO) -> Any:
                 out = getattr(io, out.op)(*out.args) # the `Ask` goes: it is not needed while we wait
                 val = await out
             except BaseException as e: err = e
-    except StopIteration as e: raise StopAsyncIteration(e.value) from None
+    except StopIteration as e: raise _Returned(e.value) from None
     return out
 
 async def adrive(flow: Flow, io: AsyncIO, done: Callable[[Any], None]) -> AsyncIterator[Any]:
     "As `drive`, awaiting"
     try:
         while True: yield await aadvance(flow, io)
-    except StopAsyncIteration as e: done(e.args[0])
+    except _Returned as e: done(e.args[0])
     finally:
         flow.close()
         await io.close()
@@ -215,7 +218,7 @@ async def afinish(flow: Flow, io: AsyncIO) -> Any:
     "As `finish`, awaiting"
     try:
         while True: await aadvance(flow, io)
-    except StopAsyncIteration as e: return e.args[0]
+    except _Returned as e: return e.args[0]
     finally:
         flow.close()
         await io.close()

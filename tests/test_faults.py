@@ -3,8 +3,8 @@ import asyncio, os, random, re
 from collections import Counter
 from copy import deepcopy
 
-import anthropic, httpx2
-from common import LARGE, MODEL, check_history
+import anthropic, httpx2, pytest
+from common import LARGE, MODEL, both, check_history
 from llmchat import AsyncChat, Chat, ReplyError, Sandbox, contents
 from llmchat.sandbox import Cut, Fail, mk_events, mk_reply, sse, tool_use
 
@@ -187,3 +187,20 @@ def test_every_turn_happens_whole_or_not_at_all():
             raise
     print(dict(done.most_common()))
     assert CALLS < 500 or min(done[k] for k in ('fine', 'APIConnectionError', 'CancelledError', 'OverloadedError')) > 5
+
+@both
+@pytest.mark.parametrize('stream', [False, True])
+@pytest.mark.parametrize('error', [StopIteration, StopAsyncIteration])
+def test_what_ends_iterators_ends_no_turn(way, stream, error):
+    "A callback or a tool lets slip what `next` and `anext` raise: it is an error like others, and no result"
+    def slip(*args): raise error(7)
+    def tool(): "Slips"; raise error(7)
+    chat = way.Chat(MODEL, way.sdk(Sandbox(['One', 'Two', [tool_use('tool')], 'Three'])))
+    ask = way.read if stream else way.call
+    with pytest.raises((error, RuntimeError)) as e: ask(chat, 'Hi', cb=slip)
+    assert e.type is error or isinstance(e.value.__cause__, error)
+    assert chat.h == [] and not chat._busy
+    ask(chat, 'Hi')
+    ask(chat, 'Call it', tools=[tool])
+    assert chat.last[1]['content'][0]['is_error']
+    check_history(chat.h)

@@ -1,6 +1,6 @@
 """Programs that begin at once: forks of an interpreter that has imported already what takes longer than most tests
 
-`program(name)` is a file to start as any other: `llmchat`, or with a `Kind` of its own `python`, `nbdev-test` and so on.
+`program(name)` is a file to start as any other: `llmchat`, or, from another interpreter, `python`, `pytest`, `nbdev-test`.
 It hands streams, arguments, folder and environment to the interpreter, and then ends as its fork does. What Python reads
 before it begins, such as PYTHONUTF8, has no effect; tests of that, and of what is imported when, start the real ones.
 """
