@@ -205,6 +205,7 @@ async def aadvance(flow: Flow, io: AsyncIO) -> Any:
     except StopIteration as e: raise _Returned(e.value) from None
     return out
 
+# %% ../nbs/00g_drivers.ipynb #9d8a0011
 async def adrive(flow: Flow, io: AsyncIO, done: Callable[[Any], None]) -> AsyncIterator[Any]:
     "As `drive`, awaiting"
     try:

@@ -175,7 +175,7 @@ _reach = 20 # Blocks that the API looks at, up to a breakpoint
 def _blocks(msg: dict[str, Any]) -> list[Any]: return [{}] if isinstance(msg['content'], str) else msg['content']
 
 def _remember(req: dict[str, Any], prefill: str) -> None:
-    "Put breakpoints where the API's own one does not do: before a prefill, and where the request before ended, far back"
+    "Put breakpoints where the API's own does not do: before a prefill, and where the request before ended, far back"
     msgs, lists = req['messages'], [o for o in (req.get('tools'), req.get('system')) if isinstance(o, list)]
     marks = sum('cache_control' in b for bs in (*lists, *map(_blocks, msgs)) for b in bs if isinstance(b, dict))
     ttl, end = req['cache_control'].get('ttl'), len(msgs) - bool(prefill)

@@ -113,14 +113,14 @@ def _opened(self: BaseChat, msg: dict[str, Any] | None, h: list[dict[str, Any]])
     msg = msg or mk_msg(self.cont_pr)
     return (end - 1, [_joined(h[-1], msg)]) if waiting else (end, [msg])
 
-# %% ../nbs/00ka_turns.ipynb #ec8ee7ec
+# %% ../nbs/00ka_turns.ipynb #6bddd902
 @patch
 def _begin(self: BaseChat) -> None:
     "Begin a turn, or `RuntimeError` if another one has not ended"
     with _marking:
         if self._busy:
-            raise RuntimeError('This chat is in the middle of a turn. Finish that one first: read its stream to the end '
-                'or `close` it; for several at once use several chats, which may share a client.')
+            raise RuntimeError('This chat is in the middle of a turn. Finish that one first: read its stream to the '
+                'end or `close` it; for several at once use several chats, which may share a client.')
         self._busy = True
     self.partial, self._took = None, Notes()
 
@@ -133,6 +133,7 @@ def _before(self: BaseChat, again: bool) -> list[dict[str, Any]]:
     at, old, *_ = self._turns[-1]
     return [*self.h[:at], *old]
 
+# %% ../nbs/00ka_turns.ipynb #ec8ee7ec
 @patch
 def _turn(self: BaseChat, msg: dict[str, Any] | None, work: Callable[[list[dict[str, Any]]], Flow],
     again: bool = False) -> Flow:
