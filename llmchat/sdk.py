@@ -10,12 +10,13 @@ __all__ = ['anthropic', 'httpx2', 'pydantic', 'anyio', 'asyncio', 'models', 'Laz
            'garbled', 'pickled']
 
 # %% ../nbs/00f_sdk.ipynb #1331b318
-import os, pickle, re, sys
+import json, os, pickle, re, sys
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib import import_module
 from typing import Any, get_args, overload
+from urllib.parse import quote
 
 from fastcore.basics import first, nested_attr
 
@@ -97,7 +98,7 @@ def need_key(cli: Any) -> None:
 # %% ../nbs/00f_sdk.ipynb #f40620a8
 _secret_attrs = ('api_key', 'auth_token', 'webhook_key', 'access_token', 'aws_secret_key', 'aws_access_key',
     'aws_session_token', '_token_cache._cached.token')
-_secret_name = re.compile('auth|key|token|secret|cookie', re.I)
+_secret_name = re.compile('auth|key|token|secret|cookie|pass|pwd|(?<![a-z])sig(nature)?(?![a-z])', re.I)
 
 def _named(pairs: Any) -> list[Any]:
     "Values of headers or parameters that have the name of a secret"
@@ -106,20 +107,32 @@ def _named(pairs: Any) -> list[Any]:
 def _in_url(url: Any) -> list[Any]:
     "Secrets in an address: the password, also as it is written and as it is sent, or the user's name if there is none"
     raw, pair = url.userinfo.decode(), f'{url.username}:{url.password}'
-    return [url.password or url.username, raw.rpartition(':')[2], b64encode(pair.encode()).decode(), *_named(url.params)]
+    written = dict(p.partition('=')[::2] for p in url.query.decode().split('&'))
+    params = [v.rstrip('/') for v in _named(url.params) + _named(written)] # A base_url gets a slash, also behind these
+    return [url.password or url.username, raw.rpartition(':')[2], b64encode(pair.encode()).decode(), *params]
 
+def _is_word(s: str) -> bool:
+    "An ordinary word, which would be missed in a conversation?"
+    return len(s) < 16 and s.isalpha() and s.islower()
+
+def _forms(s: str) -> tuple[str, ...]:
+    "A secret as it is, as it stands in an address, and as `repr` and JSON show it"
+    return s, quote(s, safe='', errors='replace'), repr(s)[1:-1], json.dumps(s)[1:-1]
+
+# %% ../nbs/00f_sdk.ipynb #5c1e90d7
 def secrets(
     cli: Any, # An SDK client
-    headers: Any = None, # Those that a request had of its own
+    named: Any = None, # Values by name that a request had of its own: headers, parameters of its address
     request: Any = None # An HTTP request as it was sent
 ) -> list[str]: # Longest first
-    "What must not appear in any text: keys and tokens of `cli` and its requests"
-    found = [nested_attr(cli, k) for k in _secret_attrs] + _named(headers)
+    "What must not appear in any text: keys and tokens of `cli` and its requests, in all their forms"
+    found = [nested_attr(cli, k) for k in _secret_attrs] + _named(named)
     for k in ('_custom_headers', '_custom_query'): found += _named(getattr(cli, k, None))
     for o in filter(None, (getattr(cli, 'base_url', None), request and request.url)): found += _in_url(o)
     if request: found += _named(request.headers)
     parts = {p for s in found if isinstance(s, str) for p in (s, *re.split('[^!-~]+', s)) if len(p) > 5}
-    return sorted(parts - {'Bearer'}, key=len, reverse=True)
+    hidden = {form for p in parts - {'Bearer'} if not _is_word(p) for form in _forms(p)}
+    return sorted(hidden, key=len, reverse=True)
 
 # %% ../nbs/00f_sdk.ipynb #95f74d73
 def redact(
@@ -131,7 +144,7 @@ def redact(
         for s in hidden: o = o.replace(s, '***')
         return o
     if isinstance(o, bytes):
-        for s in hidden: o = o.replace(s.encode(), b'***')
+        for s in hidden: o = o.replace(s.encode(errors='replace'), b'***')
         return o
     if isinstance(o, dict): return {k: redact(v, hidden) for k, v in o.items()}
     return type(o)(redact(x, hidden) for x in o) if type(o) in (list, tuple) else o
@@ -166,13 +179,13 @@ def _redact_wire(o: Any, hidden: Sequence[str]) -> None:
 def redact_error(
     e: BaseException, # It is changed in place, as are its causes
     cli: Any, # The SDK client
-    headers: Any = None # Those that the request had of its own
+    named: Any = None # Values by name that the request had of its own: headers, parameters of its address
 ) -> None:
     "Take the secrets out of all texts of an error"
     causes = list(_causes(e))
     wires = [w for x in causes for k in ('request', 'response', '_request') for w in _wires(vars(x).get(k))]
     requests = [w for w in wires if hasattr(w, 'method')]
-    hidden = sorted({s for r in requests or [None] for s in secrets(cli, headers, r)}, key=len, reverse=True)
+    hidden = sorted({s for r in requests or [None] for s in secrets(cli, named, r)}, key=len, reverse=True)
     for w in wires: _redact_wire(w, hidden)
     for x in causes:
         x.args = redact(x.args, hidden)

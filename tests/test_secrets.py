@@ -1,11 +1,12 @@
 "A marked key goes through everything; afterwards it is looked for in all that can be read, kept or sent elsewhere"
-import base64, json, logging, pickle, re, traceback
+import base64, json, logging, pickle, re, socket, traceback
 from pathlib import Path
 
 import anthropic, httpx2, pytest
 from common import MODEL, Sync, both
 from llmchat import model_info
-from llmchat.sandbox import mk_reply, sse, mk_events, tool_use
+from llmchat.sandbox import Sandbox, mk_reply, sse, mk_events, tool_use
+from llmchat.sdk import redact, secrets
 
 KEY = 'sk-ant-MARKED-0123456789-abcdef'
 FORMS = KEY, base64.b64encode(KEY.encode()).decode()[:24], base64.b64encode(f'user:{KEY}'.encode()).decode()[:24]
@@ -111,6 +112,48 @@ def test_what_is_kept_of_a_conversation_in_which_the_key_was_said(way, tmp_path,
     assert len(res.h) == len(chat.h) and 'Edited ***' in repr(res.h)
     way.call(res, 'Once more')
     check((tmp_path/'j').read_bytes())
+
+# ---- forms of a key, and what is none
+
+ODD = 'AB/CD-EF\\GH' # It looks different in an address and where it is quoted
+ODD_FORMS = [ODD, ODD.replace('/', '%2F').replace('\\', '%5C'), ODD.replace('\\', '\\\\')]
+
+def echo(request):
+    told = request.url.raw_path.decode() + str(request.headers.get('x-password'))
+    return httpx2.Response(404, json=dict(path=told)) if 'json' in request.headers else httpx2.Response(404, text=told)
+
+def echoing(**kw):
+    return anthropic.Anthropic(**dict(api_key='sandbox') | kw, max_retries=0, http_client=httpx2.Client(transport=httpx2.MockTransport(echo)))
+
+@pytest.mark.parametrize('headers', [{}, {'json': 'yes'}])
+@pytest.mark.parametrize('kw', [dict(base_url=f'http://h/?api_key={ODD_FORMS[1]}'), dict(base_url=f'http://h/?sig={ODD_FORMS[1].lower()}'),
+    dict(base_url=f'http://h/?api_key={ODD_FORMS[1]}&v=1'), dict(default_query=dict(api_key=ODD)), dict(default_query={'x-sig': ODD}),
+    dict(default_headers={'X-Password': ODD}), dict(default_query=dict(pwd=ODD))])
+def test_key_in_other_forms(kw, headers):
+    with pytest.raises(anthropic.NotFoundError) as e: Sync.Client(MODEL, echoing(**kw))('Hi', extra_headers=headers)
+    for t in map(str, seen_of(e.value)):
+        for form in ODD_FORMS: assert form.lower() not in t.lower()
+
+def test_key_that_is_quoted_as_no_header():
+    with socket.create_server(('127.0.0.1', 0)) as s:
+        c = Sync.Client(MODEL, api_key=f'{ODD}\n{KEY}', base_url=f'http://127.0.0.1:{s.getsockname()[1]}', max_retries=0)
+        with pytest.raises(anthropic.APIConnectionError) as e: c('Hi')
+    text = ''.join(traceback.format_exception(e.value))
+    assert '***' in text and not any(form in text for form in ODD_FORMS)
+
+def test_values_of_a_query_of_a_requests_own():
+    hidden = secrets(echoing(), dict(api_key=ODD, v='version-1'))
+    assert redact([*ODD_FORMS[:3], 'version-1'], hidden) == ['***', '***', '***', 'version-1']
+    with pytest.raises(anthropic.NotFoundError) as e: Sync.Client(MODEL, echoing())('Hi', extra_query=dict(api_key=ODD))
+    for t in map(str, seen_of(e.value)): assert not any(form in t for form in ODD_FORMS)
+
+@pytest.mark.parametrize('word', ['sandbox', 'ollama', 'unused'])
+def test_word_that_is_a_key_stays_in_conversations(tmp_path, word):
+    c = Sync.Client(MODEL, Sandbox([f'A {word} is this.']).client(api_key=word), log=True)
+    chat = Sync.Chat(cli=c)
+    chat(f'Explain the word {word}')
+    chat.save(tmp_path/'s')
+    for text in ((tmp_path/'s').read_text(), chat.to_md(), repr(c.log)): assert f'the word {word}' in text and '***' not in text
 
 @both
 def test_clients_by_other_names(way, monkeypatch):
