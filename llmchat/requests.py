@@ -15,6 +15,7 @@ from fastcore.basics import nested_attr
 
 from .messages import mk_msg, mk_msgs
 from .rules import is_blank, min_budget, sampling_version, temp_range
+from .sdk import need_model
 
 # %% ../nbs/00e_requests.ipynb #a21151fd
 Effort = Literal['low', 'medium', 'high', 'xhigh', 'max']
@@ -188,8 +189,7 @@ def _remember(req: dict[str, Any], prefill: str) -> None:
 # %% ../nbs/00e_requests.ipynb #22eb98f5
 def _check(model: Any, maxtok: Any, prefill: Any) -> None:
     "`ValueError` or `TypeError` for a setting that no request can have"
-    if not isinstance(model, str) or not model.strip():
-        raise TypeError(f"model is {model!r}; it is the id of a model, such as models[0], or 'local'")
+    need_model(model)
     if isinstance(maxtok, bool) or not isinstance(maxtok, int) or maxtok < 0:
         raise ValueError(f'maxtok is {maxtok!r}; it is the most tokens that the reply may have')
     if not isinstance(prefill, str): raise TypeError(f'prefill is {prefill!r}; it is a string')

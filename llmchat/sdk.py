@@ -6,8 +6,8 @@ Docs: https://llmchat-owner.github.io/llmchat/sdk.html.md"""
 
 # %% auto #0
 __all__ = ['anthropic', 'httpx2', 'pydantic', 'anyio', 'asyncio', 'models', 'LazyModule', 'Models', 'find_model', 'default_model',
-           'mk_cli', 'has_key', 'need_key', 'secrets', 'redact', 'redact_error', 'stream_error', 'broken', 'brief',
-           'garbled', 'pickled']
+           'need_model', 'mk_cli', 'has_key', 'need_key', 'secrets', 'redact', 'redact_error', 'stream_error', 'broken',
+           'brief', 'garbled', 'pickled']
 
 # %% ../nbs/00f_sdk.ipynb #1331b318
 import json, os, pickle, re, sys
@@ -69,12 +69,20 @@ def _clean_keys(kw: dict[str, Any]) -> dict[str, Any]:
             if key := os.environ.get(f'ANTHROPIC_{k.upper()}', '').strip(): return given | {k: key}
     return given
 
+def need_model(
+    model: Any # What was given for one
+) -> None:
+    "`TypeError` if it cannot be the id of a model"
+    if isinstance(model, str) and model.strip(): return
+    raise TypeError(f"model is {model!r}; it is the id of a model, such as models[0], or 'local'")
+
 def mk_cli(
     model: str, # Id of the model that it is for: 'local' and 'local:path' mean the embedded server
     is_async: bool = False, # An `AsyncAnthropic`?
     **kw: Any # For the SDK's constructor: api_key, base_url, timeout (seconds), max_retries …; None: not given
 ) -> Any: # An SDK client
-    "A client of the SDK for `model`"
+    "A client of the SDK for `model`; `TypeError` if it cannot be the id of one"
+    need_model(model)
     if model == 'local' or model.startswith('local:'):
         local = {k: v for k, v in kw.items() if v is not None and k in ('timeout', 'max_retries')}
         return import_module('llmchat.local').sdk_client(model, is_async, **local)

@@ -230,6 +230,11 @@ def test_model_info_tells_what_is_wrong():
     with pytest.raises(anthropic.NotFoundError): model_info('claude-none', Api().client())
     with pytest.raises(anthropic.CredentialsError): model_info(M, anthropic.Anthropic(api_key='', base_url=sb.client().base_url))
 
+@pytest.mark.parametrize('model', [5, ['a'], b'x', '', ' '])
+def test_what_is_no_model(model):
+    for f in (Client, AsyncClient, Chat, model_info, lambda m: Client(m, Api().client())('Hi'), lambda m: mk_request(m, 'Hi')):
+        with pytest.raises(TypeError, match='^model is .*; it is the id of a model, such as'): f(model)
+
 def test_what_a_sandbox_said_is_forgotten_with_it():
     for no, ends in ('image_input', pytest.raises(ValueError)), ((), pytest.MonkeyPatch.context()):
         with Sandbox(['Hi'], models=[mk_model(M, no=no)]).patch(), ends: Client(M)([IMAGE])
