@@ -95,7 +95,8 @@ def has_key(
     "Can `cli` authenticate itself?"
     if type(cli).__name__ not in ('Anthropic', 'AsyncAnthropic'): return True
     headers = {k.lower() for k in cli._custom_headers}
-    return any((cli.api_key, cli.auth_token, cli.credentials)) or bool({'authorization', 'x-api-key'} & headers)
+    keys = [str(k or '').strip() for k in (cli.api_key, cli.auth_token, cli.credentials)]
+    return any(keys) or bool({'authorization', 'x-api-key'} & headers)
 
 def need_key(cli: Any) -> None:
     "`CredentialsError` if `cli` has no key"

@@ -132,9 +132,11 @@ def test_claude_answers_where_there_is_a_key(run, env, name):
     one_line(err, 'not_found_error (404): model: claude-sonnet')
     assert (status, out) == (1, '')
 
-def test_no_key(run, env):
+@pytest.mark.parametrize('name', ['ANTHROPIC_API_KEY', 'ANTHROPIC_AUTH_TOKEN', 'NONE'])
+def test_no_key(run, env, server, name):
     del env['ANTHROPIC_API_KEY']
-    status, out, err = run(*ask)
+    status, out, err = run(*ask, **{name: ' '})
+    assert server.requests == []
     one_line(err, 'There is no API key', 'ANTHROPIC_API_KEY', "'local'")
     assert (status, out) == (1, '')
 
@@ -227,9 +229,10 @@ def test_pipe_that_is_not_text(env):
     assert (status, out) == (1, '')
 
 @needs_model
-def test_local_model_where_there_is_no_key(env, server):
+@pytest.mark.parametrize('key', [{}, dict(ANTHROPIC_API_KEY=' ')])
+def test_local_model_where_there_is_no_key(env, server, key):
     del env['ANTHROPIC_API_KEY']
-    status, out, err = process(env, 'What is the capital of France?', command=REAL)
+    status, out, err = process(env | key, 'What is the capital of France?', command=REAL)
     assert (status, err, server.requests) == (0, 'local answers\n', []) and 'Paris' in out
 
 def test_no_library_for_local_models(env, tmp_path):
