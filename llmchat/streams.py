@@ -17,11 +17,15 @@ from fastcore.basics import patch
 # %% ../nbs/00d_streams.ipynb #9cd6715b
 class Decoder:
     "Cuts the bytes of a stream into events"
-    def __init__(self) -> None: self._rest, self._data = b'', []
+    def __init__(self) -> None:
+        self._rest: list[bytes] = [] # Pieces of the line that has not ended
+        self._data: list[bytes] = [] # Lines of the event that has not ended
 
     def feed(self, chunk: bytes) -> Iterator[dict[str, Any]]:
         "The events that `chunk` completes; `ValueError` where one is not JSON"
-        *lines, self._rest = (self._rest + chunk).split(b'\n')
+        *lines, rest = chunk.split(b'\n')
+        if lines: lines[0], self._rest = b''.join([*self._rest, lines[0]]), []
+        self._rest.append(rest)
         for line in lines:
             if line.startswith(b'data:'): self._data.append(line[5:])
             elif self._data and line in (b'', b'\r'):

@@ -1,5 +1,6 @@
 "Streams: whole whatever the sizes of their pieces, and a clear error wherever they are cut, stalled or garbled"
 import json
+from time import process_time
 
 import anthropic, httpx2, pytest
 from hypothesis import given, settings, strategies as st
@@ -98,6 +99,20 @@ def test_server_sent_events_in_any_dress(events, size, end, data):
     raw = end.join(lines + ['']).encode()
     d = Decoder()
     assert [e for i in range(0, len(raw), size) for e in d.feed(raw[i:i + size])] == events
+
+@seeded
+@given(st.lists(st.binary(max_size=3) | st.sampled_from([b'\n', b'\r\n']), max_size=5), st.lists(st.integers(0, 400), max_size=20))
+def test_events_do_not_depend_on_the_chunks(noise, cuts):
+    raw = b''.join(sse(events_of('thinking'))[:3] + [b':' + n for n in noise] + [b'\n\n'] + sse(events_of('text'))[:2])
+    d, ends = Decoder(), sorted(cuts) # Equal ones: an empty chunk
+    pieces = [raw[a:b] for a,b in zip([0, *ends], [*ends, len(raw)])]
+    assert [e for p in pieces for e in d.feed(p)] == list(Decoder().feed(raw))
+
+def test_time_for_a_large_event_is_that_of_its_bytes():
+    ev = dict(type='content_block_delta', index=0, delta=dict(type='text_delta', text='x' * 2**23))
+    raw, d, began = wire([ev]), Decoder(), process_time()
+    assert [e for i in range(0, len(raw), 1024) for e in d.feed(raw[i:i + 1024])] == [ev]
+    assert process_time() - began < 3, 'it takes some hundredths of a second; each piece was copied with all before it'
 
 # ---- cut streams
 
