@@ -10,6 +10,7 @@ __all__ = ['load_tools', 'Approver', 'show_loop', 'keep_last', 'load_chat', 'Tal
 # %% ../nbs/07b_talk.ipynb #37181c28
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from textwrap import shorten
@@ -31,14 +32,15 @@ from .tools import cut_off
 # %% ../nbs/07b_talk.ipynb #be0c7ac3
 def load_tools(
     path: Any # A Python file, which is run
-) -> list[Any]: # `ValueError` if there are none, `FileNotFoundError` if there is no file; what running it raises
+) -> list[Any]: # `ValueError` if there are none or it is not Python, `FileNotFoundError`; what running it raises
     "The public functions of a file"
     path = Path(path).resolve()
     if not path.is_file(): raise FileNotFoundError(f'There is no file {path} with tools')
     spec = spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None: raise ValueError(f'{path} is not a Python file: its name must end in .py')
     sys.modules[path.stem] = module = module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try: spec.loader.exec_module(module)
+    except SyntaxError as e: raise ValueError(f'{path} cannot be run: {e}') from e
     tools = [f for k, f in vars(module).items() if k[0] != '_' and callable(f) and f.__module__ == path.stem]
     if not tools: raise ValueError(f'{path} defines no function with a public name')
     return tools
@@ -99,7 +101,12 @@ def keep_last(
 ) -> None:
     "Save a conversation as the last one; if that cannot be done, say so"
     try: chat.save(state_folder()/'last.json')
-    except OSError as e: put(f'llmchat: This conversation is not kept: {explain(e)}\n', sys.stderr)
+    except (OSError, RuntimeError) as e: put(f'llmchat: This conversation is not kept: {explain(e)}\n', sys.stderr)
+
+def _is_chat(kept: dict[str, Any]) -> bool:
+    "Are there a model and messages in it?"
+    if not isinstance(kept.get('model'), str) or not isinstance(kept['h'], list): return False
+    return all(isinstance(msg, dict) and {'role', 'content'} <= msg.keys() for msg in kept['h'])
 
 def load_chat(
     path: Any = None, # A saved conversation, journal or page; None: the last conversation
@@ -109,8 +116,12 @@ def load_chat(
     "A conversation to go on with"
     path = state_folder()/'last.json' if path is None else Path(path).expanduser()
     if not path.exists(): raise ValueError(f'There is no conversation to go on with: {path} does not exist')
-    c = mk_client(read_kept(path)[0]['model'])
-    with catch_warnings(record=True) as told: chat = Chat.load(path, cli=c, **dict(model=c.model) | kw)
+    wrong = f'{path} is JSON, but no saved chat'
+    if not _is_chat(kept := read_kept(path)[0]): raise ValueError(wrong)
+    c = mk_client(kept['model'])
+    try:
+        with catch_warnings(record=True) as told: chat = Chat.load(path, cli=c, **dict(model=c.model) | kw)
+    except LookupError as e: raise ValueError(wrong) from e
     for w in told: put(f'{w.message}\n', sys.stderr)
     return chat
 
@@ -238,7 +249,9 @@ def act(self: Talk, line: str) -> None:
 @patch
 def run(self: Talk) -> None:
     "Prompts and answers, until the person leaves"
-    write = line_history(state_folder()/'history', [f'/{k}' for k in _commands()])
+    write = noop
+    with suppress(OSError, RuntimeError): # Where there is no folder for them, lines are not kept
+        write = line_history(state_folder()/'history', [f'/{k}' for k in _commands()])
     put(f'{self.chat.c.model} listens. /help lists the commands, Ctrl-D leaves.\n', sys.stderr, dim=True)
     while True:
         try: self._step()

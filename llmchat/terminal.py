@@ -13,7 +13,6 @@ import os, sys
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from textwrap import shorten
 from typing import Any, Callable, TextIO
 
 from fastcore.basics import patch
@@ -38,15 +37,20 @@ def put(
         raise
 
 # %% ../nbs/07a_terminal.ipynb #9814f510
+def _refused(e: Any) -> str:
+    "What the API said, or what stands in its place, and the status"
+    said = e.api_message or str(e).removeprefix(f'Error code: {e.status_code}').removeprefix(' - ')
+    return f'{e.type} ({e.status_code}): {said}' if e.type else f'HTTP {e.status_code}: {said or "no reason given"}'
+
 def explain(
     e: Any # What was raised
 ) -> str: # At most 500 characters
     "An error in one line"
     text, cause = str(e) or type(e).__name__, str(e.__cause__ or '')
     if cause not in text: text = f'{text} {cause}'
-    if getattr(e, 'api_message', None) and e.status_code >= 400:
-        text = f'{e.type} ({e.status_code}): {e.api_message}'
-    return shorten(text, 500, placeholder=' …')
+    if isinstance(e, anthropic.APIStatusError) and e.status_code >= 400: text = _refused(e)
+    text = ' '.join(text.split())
+    return text if len(text) <= 500 else f'{text[:498]} …'
 
 # %% ../nbs/07a_terminal.ipynb #3ec00d6e
 def expected() -> tuple[type[Exception], ...]:

@@ -5,11 +5,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from threading import Event, Thread
 
-import pytest
+import httpx2, pytest
 
 import llmchat
 from llmchat.cli import local_sp, main
-from llmchat.sandbox import Fail, mk_events, mk_reply, sse
+from llmchat.core import Chat
+from llmchat.sandbox import Fail, Sandbox, mk_events, mk_reply, sse
+from llmchat.talk import Talk
 from warm import program
 
 COMMAND, REAL = program('llmchat'), str(Path(sys.executable).with_name('llmchat'))
@@ -161,8 +163,62 @@ def test_wrong_key(run):
 
 def test_page_of_a_proxy(run):
     status, out, err = run('-m', 'claude-proxy', 'Hi')
-    one_line(err, 'Bad gateway')
+    one_line(err, 'HTTP 400: <html><p>Bad gateway')
     assert (status, out) == (1, '') and len(err) < 600
+
+@pytest.mark.parametrize('reply,said', [(dict(text='<html>' + 'x' * 1000), '<html>xxx'), (dict(text=''), ''),
+    (dict(text='<html>Down</html>'), '<html>Down</html>'), (dict(json=dict(detail='down')), "{'detail': 'down'}"),
+    (dict(json=dict(error=dict(message='down'))), 'down')])
+def test_status_is_named(capsys, monkeypatch, reply, said):
+    monkeypatch.setattr(sys, 'stdin', None)
+    with Sandbox(['x'], faults=lambda r: httpx2.Response(502, **reply)).patch(): assert main(['Hi']) == 1
+    out, err = capsys.readouterr()
+    one_line(err, f'llmchat: HTTP 502: {said}')
+    assert out == '' and len(err) < 600
+
+def test_long_word_is_cut(run, monkeypatch):
+    def fails(*args, **kw): raise ValueError('x' * 1000)
+    monkeypatch.setattr('llmchat.cli.mk_chat', fails)
+    one_line(run('Hi')[2], 'x' * 400)
+
+@pytest.fixture
+def homeless(env, monkeypatch):
+    "No HOME, and nobody who knows where it is"
+    def home(): raise RuntimeError('Could not determine home directory.')
+    monkeypatch.setattr(Path, 'home', home)
+    monkeypatch.delenv('XDG_STATE_HOME', raising=False)
+    del env['HOME']
+
+def test_no_home(run, homeless):
+    status, out, err = run(*ask)
+    assert (status, out) == (0, ANSWER + '\n')
+    assert err.endswith('llmchat: This conversation is not kept: Could not determine home directory.\n')
+
+def test_conversation_without_a_home(homeless, monkeypatch):
+    lines = iter(['Hi'])
+    def typed():
+        for line in lines: return line
+        raise EOFError
+    monkeypatch.setattr('llmchat.talk.read_prompt', typed)
+    talk = Talk(Chat('sandbox', cli=Sandbox(['Hello']).client()))
+    talk.run()
+    assert len(talk.chat.h) == 2
+
+@pytest.mark.parametrize('kept', [dict(h=5), dict(h=5, model='x'), dict(h=[5], model='x'), dict(h=[{}], model='x'),
+    dict(h=[], model='x', turns=[{}]), dict(h=[], model=5)])
+def test_last_conversation_that_is_none(run, env, kept):
+    folder = Path(env['HOME'])/'.local'/'state'/'llmchat'
+    folder.mkdir(parents=True)
+    (folder/'last.json').write_text(json.dumps(dict(llmchat=1) | kept))
+    status, out, err = run('-c', 'Hi')
+    one_line(err, 'last.json is JSON, but no saved chat')
+    assert (status, out) == (1, '')
+
+def test_tools_that_are_not_python(run, tmp_path):
+    (file := tmp_path/'mine.py').write_text('def today( -> str: return 1')
+    status, out, err = run('--tools', str(file), *ask)
+    one_line(err, f'{file} cannot be run:', '(mine.py, line 1)')
+    assert (status, out) == (1, '')
 
 def test_model_that_does_not_exist(run):
     assert run('-m', 'claude-none', 'Hi') == (1, '', 'llmchat: not_found_error (404): model: claude-none\n')
