@@ -2,15 +2,20 @@
 
 __version__ = "0.0.1"
 
-from . import core
 from .asink import AsyncChat, AsyncClient, AsyncStream, mk_funcres_async, mk_toolres_async
 from .batch import AsyncBatch, Batch
-from .core import *
+from .core import (Chat, Client, LimitReached, ReplyError, Stream, Thinking, ToolResult, URL, Usage, contents,
+    fetch_conf, find_block, find_blocks, find_model, mk_doc, mk_funcres, mk_msg, mk_msgs, mk_tool, mk_tool_choice,
+    mk_toolres, model_info, models, search_conf, usage)
 from .files import AsyncFiles, Files
 from .results import NoResult, read_prompts
 from .sandbox import Sandbox
 from .text_editor import str_replace_based_edit_tool, text_editor, text_editor_conf
 
-__all__ = ['AsyncBatch', 'AsyncChat', 'AsyncClient', 'AsyncFiles', 'AsyncStream', 'Batch', 'Files', 'NoResult', 'Sandbox',
-    'mk_funcres_async', 'mk_toolres_async', 'read_prompts', 'str_replace_based_edit_tool', 'text_editor', 'text_editor_conf']
-__all__ += core.__all__
+# Names in full, those of `core` too: type checkers take nothing from `__all__ += core.__all__`.
+__all__ = ['AsyncBatch', 'AsyncChat', 'AsyncClient', 'AsyncFiles', 'AsyncStream', 'Batch', 'Chat', 'Client',
+    'Files', 'LimitReached', 'NoResult', 'ReplyError', 'Sandbox', 'Stream', 'Thinking', 'ToolResult', 'URL',
+    'Usage', 'contents', 'fetch_conf', 'find_block', 'find_blocks', 'find_model', 'mk_doc', 'mk_funcres',
+    'mk_funcres_async', 'mk_msg', 'mk_msgs', 'mk_tool', 'mk_tool_choice', 'mk_toolres', 'mk_toolres_async',
+    'model_info', 'models', 'read_prompts', 'search_conf', 'str_replace_based_edit_tool', 'text_editor',
+    'text_editor_conf', 'usage']

@@ -10,7 +10,7 @@ import pytest
 from packaging.requirements import Requirement
 
 import llmchat
-from llmchat import _modidx
+from llmchat import _modidx, core
 
 root = Path(__file__).parent.parent
 pictures = '.png', '.jpg', '.gif', '.webp', '.pdf'
@@ -42,6 +42,10 @@ def test_version_stands_in_one_place():
     version = re.compile(rf'(?<![\d.]){re.escape(llmchat.__version__)}(?![\d.])')
     build = 'pyproject.toml', 'settings.ini', 'setup.py', 'README.md', 'llmchat/__init__.py'
     assert [n for n in build if version.search(texts[n])] == ['llmchat/__init__.py']
+
+def test_the_package_says_every_name_of_core():
+    assert set(core.__all__) <= set(llmchat.__all__)
+    assert all(getattr(llmchat, n) is getattr(core, n) for n in core.__all__)
 
 def test_changelog_knows_the_version():
     assert f'\n## {llmchat.__version__}' in texts['CHANGELOG.md']
