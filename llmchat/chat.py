@@ -24,7 +24,7 @@ from .drivers import Flow, Stream
 from .keeping import Record, read_kept, turn_from, write_json
 from .pages import Beside, mk_md, mk_page, write_page
 from .plots import Plot, plot_spent
-from .requests import Settings
+from .requests import ChatSettings
 from .sdk import pickled
 from .structured import Answer
 from .toolloop import final_prompt, loop_course
@@ -38,9 +38,11 @@ if TYPE_CHECKING: from anthropic.types import Message
 # %% ../nbs/00l_chat.ipynb #e20eede6
 class _Talks(BaseChat[ReplyT, StreamT, CountT, ListT]):
     @overload
-    def __call__(self, pr: Any = None, *, stream: Literal[True], **kwargs: Unpack[Settings]) -> StreamT: ...
+    def __call__(self, pr: Any = None, *, stream: Literal[True], **kwargs: Unpack[ChatSettings]) -> StreamT: ...
     @overload
-    def __call__(self, pr: Any = None, *, stream: Literal[False] = False, **kwargs: Unpack[Settings]) -> ReplyT: ...
+    def __call__(self, pr: Any = None, *, stream: Literal[False] = False, **kwargs: Unpack[ChatSettings]) -> ReplyT: ...
+    @overload
+    def __call__(self, pr: Any = None, *, stream: bool, **kwargs: Unpack[ChatSettings]) -> ReplyT | StreamT: ...
     @delegates(Client.__call__, but=['msgs'])
     def __call__(self,
         pr: Any = None, # Prompt, as `mk_msg` takes it; a list is one message of several parts; None: go on
@@ -223,4 +225,4 @@ class Chat(AnyChat['Message', Stream, int, list[Any]]):
     def __exit__(self, *exc: Any) -> None: self.c.close()
 
     if TYPE_CHECKING:
-        def parse(self, pr: Any, T: type[T_], retries: int = 0, **kwargs: Unpack[Settings]) -> T_: ...
+        def parse(self, pr: Any, T: type[T_], retries: int = 0, **kwargs: Unpack[ChatSettings]) -> T_: ...

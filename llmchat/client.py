@@ -19,7 +19,7 @@ from .drivers import Flow, Stream, ask
 from .messages import mk_msg, mk_msgs
 from .replies import find_blocks, show_reply
 from .models import info_if_any, warn_deprecated
-from .requests import Effort, Settings, mk_request, needs
+from .requests import Effort, Options, Settings, mk_request, needs
 from .sdk import need_key, redact_error
 from .structured import Answer, called, parsed, until_fits
 from .tools import Toolbox, cut_off, mk_box, not_run, run_calls
@@ -31,9 +31,11 @@ if TYPE_CHECKING: from anthropic.types import Message
 # %% ../nbs/00k_client.ipynb #2989c99b
 class _Calls(BaseClient[ReplyT, StreamT, CountT, ListT]):
     @overload
-    def __call__(self, msgs: Any, *, stream: Literal[True], **kw: Unpack[Settings]) -> StreamT: ...
+    def __call__(self, msgs: Any, sp: Any = '', *, stream: Literal[True], **kw: Unpack[Options]) -> StreamT: ...
     @overload
-    def __call__(self, msgs: Any, sp: Any = '', **kw: Unpack[Settings]) -> ReplyT: ...
+    def __call__(self, msgs: Any, sp: Any = '', *, stream: Literal[False] = False, **kw: Unpack[Options]) -> ReplyT: ...
+    @overload
+    def __call__(self, msgs: Any, sp: Any = '', *, stream: bool, **kw: Unpack[Options]) -> ReplyT | StreamT: ...
     def __call__(self,
         msgs: Any, # A prompt, or a list that is a dialog: user, assistant, user …; each as `mk_msg` takes it
         sp: Any = '', # System prompt: a string, or text blocks that may carry cache breakpoints

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import llmchat
-from llmchat import (URL, AsyncBatch, AsyncChat, AsyncClient, AsyncFiles, Batch, Chat, Client, Files, Sandbox, Usage,
-    contents, find_block, find_model, mk_doc, mk_msg, mk_msgs, mk_tool, model_info, models, read_prompts,
+from llmchat import (URL, AsyncBatch, AsyncChat, AsyncClient, AsyncFiles, Batch, Chat, Client, Files, Sandbox, Stream,
+    Usage, contents, find_block, find_model, mk_doc, mk_msg, mk_msgs, mk_tool, model_info, models, read_prompts,
     text_editor, text_editor_conf, usage)
 
 version: str = llmchat.__version__
@@ -32,6 +32,19 @@ def single() -> None:
     order = c.parse('Three lamps, please.', Order)
     total: int = order.quantity + len(text) + spent.total + len(c.structured('Add 1 and 2.', [sums]))
     print(total, cost, models[0], model_info(models[0]), find_block(reply, 'text'))
+
+
+def settled(flag: bool) -> None:
+    c = Client('claude-sonnet-5-5')
+    chat = Chat('claude-sonnet-5-5', tools=[sums])
+    role: str = c('Hi', 'Be brief.').role
+    texts: list[str] = [*c('Hi', 'Be brief.', stream=True, temp=None)]
+    stop: str | None = chat('Hi', max_cost=1.0).stop_reason
+    chat('Add 1 and 2.', approve=lambda call: True, max_calls=3, parallel=True, max_result=1000, sp='Be brief.')
+    number: int = chat.parse('How many?', int, max_cost=1.0)
+    for said in c('Hi', stream=flag), c('Hi', 'Be brief.', stream=flag), chat('Hi', stream=flag, max_cost=1.0):
+        print(said.value if isinstance(said, Stream) else said.content)
+    print(role, texts, stop, number, c('Hi', stream=False).role, chat('Hi', stream=False).role)
 
 
 def conversation() -> None:
