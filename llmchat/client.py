@@ -64,6 +64,8 @@ class _Calls(BaseClient[ReplyT, StreamT, CountT, ListT]):
 def _call(self: _Calls, msgs: Any, settings: dict[str, Any], stream: bool = False, events: bool = False,
     thinking: bool = False, **opts: Any) -> Flow:
     "The course of a call; what is wrong with the settings is said here, before it begins"
+    if (cb := opts.get('cb')) is not None and not callable(cb):
+        raise TypeError(f'cb is {cb!r}; it is a function, called with the reply, or None')
     settings = settings | dict(tools=mk_box(settings.get('tools')).schemas)
     req = mk_request(self.model, msgs, **settings)
     warn_deprecated(self.model)

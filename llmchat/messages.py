@@ -46,6 +46,12 @@ def _text(s: str, what: str) -> str:
     except UnicodeEncodeError as e: raise ValueError(f'{what} is not valid Unicode text: {e}') from e
     return s
 
+def _address(url: URL, what: str) -> URL:
+    "`url`, if there is something to fetch"
+    if is_blank(url): raise ValueError(f'{what} is an empty address: {url!r}. Give that of an image or PDF.')
+    _text(url, what)
+    return url
+
 def _file_text(data: bytes) -> str | None:
     "The text that a file holds; None if it holds something else"
     if media_type(data) or b'\0' in data: return None
@@ -80,7 +86,7 @@ def mk_block(
     what: str = 'The content' # What errors call `o`
 ) -> dict[str, Any]: # A content block
     "One content block from `o`; `ValueError` or `TypeError` if it cannot be one"
-    if isinstance(o, URL): return _url_block(o)
+    if isinstance(o, URL): return _url_block(_address(o, what))
     if isinstance(o, str): return dict(type='text', text=_text(o, what))
     if isinstance(o, (bytes, bytearray)): return _media_block(bytes(o), what)
     if isinstance(o, Path): return _path_block(o)
@@ -102,9 +108,11 @@ def _mark(blocks: list[dict[str, Any]], ttl: str | None) -> list[dict[str, Any]]
 
 # %% ../nbs/00a_messages.ipynb #42e2a5cd
 def _part(o: Any, what: str) -> dict[str, Any]:
-    "A block to be sent: as `mk_block`, and the text of a block that was made elsewhere is not empty either"
+    "A block to be sent: as `mk_block`, and one that was made elsewhere has its text or document, too"
     block = mk_block(o, what)
     if block['type'] == 'text': _text(str(block.get('text') or ''), what)
+    if block['type'] == 'document' and not isinstance(source := block.get('source'), dict):
+        raise TypeError(f'{what} is a document with the source {source!r:.80}; that is a dict, such as mk_doc makes.')
     return block
 
 def _parts(items: Sequence[Any], whole: str) -> list[dict[str, Any]]:
@@ -122,7 +130,9 @@ def _reply_content(blocks: Sequence[Any]) -> list[dict[str, Any]]:
     "What of a reply the API takes back: blank text goes to the text after it or is dropped, as is thinking at the end"
     res: list[dict[str, Any]] = []
     gap = ''
-    for b in map(mk_block, blocks):
+    for i, b in enumerate(map(mk_block, blocks)):
+        if b['type'] == 'text' and not isinstance(b.get('text'), str):
+            raise ValueError(f'Part {i} of the message is a text block without text: {b!r:.80}')
         if b['type'] == 'text' and not b['text'].strip(): gap += b['text']
         else:
             res.append({**b, 'text': gap + b['text']} if gap and b['type'] == 'text' else b)
@@ -170,7 +180,7 @@ def mk_msgs(
 # %% ../nbs/00a_messages.ipynb #008cdf81
 def _doc_source(o: Any) -> dict[str, Any]:
     "The source of a document block"
-    if isinstance(o, URL): return dict(type='url', url=str(o))
+    if isinstance(o, URL): return dict(type='url', url=str(_address(o, 'The document')))
     if _is_file(o): return dict(type='file', file_id=o.id)
     if isinstance(o, str): return dict(type='text', media_type='text/plain', data=_text(o, 'The document'))
     if isinstance(o, (list, tuple)): return dict(type='content', content=_parts(o, 'document'))

@@ -65,7 +65,7 @@ class ChatSettings(Settings, total=False):
 # %% ../nbs/00e_requests.ipynb #c24798db
 def _stops(stop: Any) -> list[str]:
     "A list of stop sequences from one or several"
-    stops = [stop] if isinstance(stop, str) else list(stop)
+    stops = [stop] if isinstance(stop, str) or not isinstance(stop, Iterable) else list(stop)
     if stops and all(isinstance(s, str) and not is_blank(s) for s in stops): return stops
     raise ValueError(f'stop is {stop!r}; it is a string or a list of strings, each with a visible character')
 
@@ -92,7 +92,7 @@ _share = dict(low=1/8, medium=1/4, high=1/2, xhigh=3/4, max=7/8) # Of `maxtok`, 
 
 def _effort(think: str, maxtok: int, info: Any) -> dict[str, Any]:
     "Arguments that ask for thinking by effort"
-    if think not in _share: raise ValueError(f'think is {think!r}; it is one of {", ".join(_share)}')
+    if not isinstance(think, str) or think not in _share: raise ValueError(f'think is {think!r}; it is one of {", ".join(_share)}')
     kinds = [can(info, 'thinking', 'types', k) for k in ('adaptive', 'enabled')]
     if kinds[0] is False and kinds[1] is not False:
         if maxtok > min_budget: return _budget(max(min_budget, int(maxtok * _share[think])), maxtok, info)
@@ -130,7 +130,8 @@ def _taken(block: dict[str, Any]) -> Iterator[str]:
     "The capabilities that a block takes"
     if block.get('type') == 'image': yield 'image_input'
     if block.get('type') != 'document': return
-    source = block.get('source') or {}
+    source = block.get('source')
+    if not isinstance(source, dict): source = {}
     if source.get('type') == 'url' or source.get('media_type') == 'application/pdf': yield 'pdf_input'
     if (block.get('citations') or {}).get('enabled'): yield 'citations'
 

@@ -10,7 +10,7 @@ from common import (BLOCKS, BMP, GIF, JPEG, MODEL, PDF, PNG, REPLIES, WEBP, Sync
     needs_recordings, recorded, seeded)
 from llmchat import URL, contents, mk_doc, mk_msg, mk_msgs
 from llmchat.messages import max_image, media_type, mk_block
-from llmchat.requests import mk_request
+from llmchat.requests import mk_request, needs
 from llmchat.sandbox import Sandbox, tool_use
 
 TEXT = dict(type='text', text='Hi')
@@ -149,7 +149,15 @@ BAD = {
     'text as bytes': (b'Hello', ValueError, "begins with b'Hello'"), 'wave': (b'RIFF1234WAVE', ValueError, 'not a PNG'),
     '6 MB': (JPEG + bytes(6_000_000), ValueError, r'too large.*at most 5,242,880.*3,932,160'),
     'one byte too many': (PNG + bytes(max_image*3//4 - len(PNG) + 1), ValueError, 'too large'),
-    'big part': (['Look:', PNG + bytes(6_000_000)], ValueError, 'Part 1 of the message is too large')}
+    'big part': (['Look:', PNG + bytes(6_000_000)], ValueError, 'Part 1 of the message is too large'),
+    'no address': (URL(''), ValueError, "The message is an empty address: ''"),
+    'blank address': (['Look:', URL('  ')], ValueError, 'Part 1 of the message is an empty address'),
+    'surrogate in an address': (URL('https://a.b/\ud800'), ValueError, 'not valid Unicode'),
+    'document of a str': (dict(type='document', source='x'), TypeError, "document with the source 'x'; that is a dict.*mk_doc"),
+    'document of nothing': (['Read:', dict(type='document')], TypeError, 'Part 1 of the message is a document with the source None'),
+    'reply without text': (dict(role='assistant', content=['Well,', dict(type='text')]), ValueError,
+        'Part 1 of the message is a text block without text'),
+    'reply with a number': (dict(role='assistant', content=[dict(type='text', text=5)]), ValueError, 'text block without text')}
 BAD_FILES = dict(missing=FileNotFoundError, bmp=ValueError, empty=ValueError, blank=ValueError, latin=ValueError, utf16=ValueError)
 
 def refused(way, error, match, *args, chat=True, **kw):
@@ -174,6 +182,23 @@ def test_what_cannot_be_sent_is_said_before_there_is_a_request(way, name):
     with pytest.raises(error, match=f'(?s){match}'): way.Chat(MODEL, way.sdk(Sandbox()), hist=['Hi', 'Hello', content])
     with pytest.raises(error, match=f'(?s){match}'): way.Chat(MODEL, way.sdk(Sandbox()))(content)
 
+BAD_SETTINGS = [
+    (dict(stop=5), ValueError, 'stop is 5; it is a string or a list'), (dict(stop=['a', 5]), ValueError, 'stop is '),
+    (dict(think=['low']), ValueError, r"think is \['low'\]; it is one of low"), (dict(think={'low': 1}), ValueError, 'think is '),
+    (dict(cb=5), TypeError, 'cb is 5; it is a function'), (dict(cb=[print]), TypeError, 'cb is ')]
+
+@both
+@pytest.mark.parametrize('kw, error, match', BAD_SETTINGS)
+def test_settings_that_cannot_be_are_said_before_there_is_a_request(way, kw, error, match):
+    refused(way, error, match, 'Hi', **kw)
+
+def test_a_stream_is_not_even_made_where_nothing_can_be_called_back():
+    with pytest.raises(TypeError, match='cb is 5'): Sync.Client(MODEL, Sandbox('Yes').client())('Hi', stream=True, cb=5)
+
+def test_a_document_in_a_result_is_left_to_the_api():
+    result = dict(type='tool_result', tool_use_id='toolu_1', content=[dict(type='document', source='x')])
+    assert needs(mk_request(MODEL, ['Hi', [CALL], [result]])) == {}
+
 @both
 @pytest.mark.parametrize('name', BAD_FILES)
 def test_files_that_cannot_be_sent(folder, way, name):
@@ -188,7 +213,8 @@ def test_the_largest_picture_fits():
 
 @pytest.mark.parametrize('args,error,match', [((3,), TypeError, 'not int'), ((None,), TypeError, 'not NoneType'), (('',), ValueError, 'empty text'),
     (([],), ValueError, 'document is an empty list'), ((['a', ''],), ValueError, 'Part 1 of the document'),
-    ((PNG,), ValueError, 'image/png: send images with'), ((BMP,), ValueError, 'document is not a PNG')])
+    ((PNG,), ValueError, 'image/png: send images with'), ((BMP,), ValueError, 'document is not a PNG'),
+    ((URL(' '),), ValueError, 'document is an empty address')])
 def test_documents_that_cannot_be(args, error, match):
     with pytest.raises(error, match=match): mk_doc(*args)
 
