@@ -11,13 +11,13 @@ __all__ = ['PerLoop', 'new_connections', 'AsyncClient', 'AsyncChat', 'mk_funcres
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from typing import Any, TYPE_CHECKING, Unpack
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from .asking import T_
 from .chat import AnyChat
 from .client import AnyClient
 from .drivers import AsyncIO, AsyncParts, AsyncStream, afinish
-from .requests import Settings
+from .requests import ChatSettings, Settings
 from .sdk import anthropic, anyio, asyncio
 from .tools import Toolbox, run_call, tool_messages
 from .waiting import waiting
@@ -38,6 +38,8 @@ def _close_with_loop(cli: Any) -> Any:
     return gen
 
 # %% ../nbs/02_async.ipynb #f4b613b7
+_first: WeakKeyDictionary[Any, Any] = WeakKeyDictionary() # The event loop that an HTTP client was first used in
+
 class PerLoop:
     "Gives an SDK client for the running event loop: the given one for the first loop, new ones for others"
     def __init__(self,
@@ -45,19 +47,20 @@ class PerLoop:
         again: Callable[[], Any], # Makes one like it
         own: bool # Was `cli` made here? If not, it is not ours to close
     ) -> None:
-        self.given, self.again, self.own, self.fresh = cli, again, own, True
+        self.given, self.again, self.own = cli, again, own
         self.clis: WeakKeyDictionary[Any, Any] = WeakKeyDictionary() # A client by loop, and what keeps it open
 
     def __call__(self) -> Any:
         token = anyio.lowlevel.current_token()
         loop = getattr(token, 'native_token', token)
-        if loop not in self.clis: self.clis[loop] = self._new(isinstance(loop, asyncio.AbstractEventLoop))
+        if loop not in self.clis: self.clis[loop] = self._new(loop)
         return self.clis[loop][0]
 
-    def _new(self, closes: bool) -> tuple[Any, Any]:
+    def _new(self, loop: Any) -> tuple[Any, Any]:
         for old in [l for l in self.clis if getattr(l, 'is_closed', bool)()]: self.clis.pop(old, None)
-        cli, self.fresh = self.given if self.fresh else self.again(), False
-        return cli, _close_with_loop(cli) if closes and (self.own or cli is not self.given) else None
+        cli = self.given if _first.setdefault(self.given._client, ref(loop))() is loop else self.again()
+        closes = isinstance(loop, asyncio.AbstractEventLoop) and (self.own or cli is not self.given)
+        return cli, _close_with_loop(cli) if closes else None
 
 def new_connections(
     cli: Any # An async client of the SDK
@@ -93,10 +96,11 @@ class AsyncChat(AnyChat['Awaitable[Message]', AsyncStream, Awaitable[int], Await
     _client = AsyncClient
 
     async def __aenter__(self) -> 'AsyncChat': return self
-    async def __aexit__(self, *exc: Any) -> None: await self.c.close()
+    async def __aexit__(self, *exc: Any) -> None:
+        if self._made: await self.c.close()
 
     if TYPE_CHECKING:
-        async def parse(self, pr: Any, T: type[T_], retries: int = 0, **kwargs: Unpack[Settings]) -> T_: ...
+        async def parse(self, pr: Any, T: type[T_], retries: int = 0, **kwargs: Unpack[ChatSettings]) -> T_: ...
 
 # %% ../nbs/02_async.ipynb #3269df36
 async def mk_funcres_async(

@@ -13,17 +13,18 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from copy import deepcopy
 from functools import partial
+from inspect import isawaitable
 from json import JSONDecodeError
 from time import time
 from typing import Any, Generic, TYPE_CHECKING, TypeVar, get_args
 
 from fastcore.basics import noop, patch
 
-from .drivers import Flow, Parts, Stream, SyncIO, ask, finish
+from .drivers import Flow, Parts, Stream, SyncIO, _awaited, ask, finish
 from .requests import long_wait
 from .sdk import (anthropic, httpx2, broken, default_model, garbled, mk_cli, need_key, pickled, redact,
     redact_error, secrets, stream_error)
-from .streams import Builder, Decoder, Thinking, check_block, check_start
+from .streams import Builder, Decoder, Thinking, check_block, check_sendable, check_start
 from .tools import to_send
 from .usage import Ledger, Usage, plain_usage
 from .waiting import Retry, wait_told, waiting
@@ -147,7 +148,9 @@ _plain_kinds = 'text', 'thinking', 'tool_use'
 def _check_whole(b: Any) -> None:
     "`ValueError` if a block of a reply is not what the SDK says of its kind"
     kind, more, T = b.type, vars(b), type(b)
-    if kind in _plain_kinds and more.get('citations') in (None, []) and more.get('caller') is None: return
+    plain = kind in _plain_kinds and more.get('citations') in (None, []) and more.get('caller') is None
+    check_sendable([more, b.model_extra] if plain else b.to_dict(warnings=False))
+    if plain: return
     if kind in get_args(T.model_fields['type'].annotation):
         T.model_validate_json(b.to_json(indent=None, warnings=False), strict=True)
 
@@ -159,7 +162,7 @@ def _check(self: BaseClient, r: Any) -> None:
         for b in r.content:
             check_block(vars(b))
             _check_whole(b)
-    except (ValueError, TypeError, LookupError, AttributeError) as e: raise self._garbled(r, e)
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as e: raise self._garbled(r, e)
 
 # %% ../nbs/00j_asking.ipynb #2a710949
 def _as_event(e: Any, response: Any) -> Exception:
@@ -229,11 +232,15 @@ def _advise(e: BaseException, prefill: str) -> None:
     e.args = (e.message, *e.args[1:])
 
 # %% ../nbs/00j_asking.ipynb #8e66aaa9
+def _names_usage(r: Any) -> bool:
+    "Does what is no reply say what it took?"
+    return isinstance(getattr(r, 'usage', None), anthropic.types.Usage) and isinstance(getattr(r, 'model', None), str)
+
 @patch
 def _ask(self: BaseClient, req: dict[str, Any], stream: bool = False, prefill: str = '',
     cb: Callable[..., Any] | None = None, came: Callable[..., Any] = noop, **show: Any) -> Flow:
-    "One request and its reply; `came` is given it or what had come of it, what it took, and whether it is whole"
-    b, began, r, err = Builder() if stream else None, time(), None, None
+    "One request and its reply; `came` is given it or what had come, model and usage, and whether it is whole"
+    b, began, r, paid, err = Builder() if stream else None, time(), None, None, None
     try:
         need_key(self.cli)
         sent = to_send(req)
@@ -241,22 +248,28 @@ def _ask(self: BaseClient, req: dict[str, Any], stream: bool = False, prefill: s
         else:
             try: r = yield ask('call', 'messages.create', self._patient(sent))
             except unreadable as e: raise self._garbled(e)
+        paid = r
         self._check(r)
         r = self.result = _prefilled(r, prefill)
     except BaseException as e:
         if sys.is_finalizing(): raise # left open until the program ended, when nothing can be imported any more
         r = _message(b.partial) if b else None
+        paid = r if b else paid if _names_usage(paid) else None
         e.partial = r and _prefilled(r, prefill)
         _advise(e, prefill)
         redact_error(e, self.cli, req.get('extra_headers'))
         err = e
         raise
     finally:
-        used = r and plain_usage(r.usage)
-        if r is not None: self._ledger.add(r.model, used)
+        used = paid and (paid.model, plain_usage(paid.usage))
+        if used: self._ledger.add(*used)
         came(r, used, err is None)
         if self.log is not None: self._note(req, r, err, began)
-    if cb: cb(r)
+    try:
+        if cb and isawaitable(told := cb(r)): yield ask('apply', partial(_awaited, told), None)
+    except BaseException as e:
+        e.partial = r
+        raise
     return r
 
 # %% ../nbs/00j_asking.ipynb #3feb893f

@@ -51,7 +51,7 @@ class _Talks(BaseChat[ReplyT, StreamT, CountT, ListT]):
     ) -> Any: # The SDK's `Message`, or a stream whose `value` it is at its end
         "One turn; `ValueError` or `TypeError` before anything is sent, errors of the SDK's `APIError` after"
         course = self._course(self._checked(pr, kwargs), kwargs, stream)
-        return self.c._go(course, self.c._stream if stream else None)
+        return self._go(course, self.c._stream if stream else None)
 
 # %% ../nbs/00l_chat.ipynb #0dc30b94
 class _Loops(_Talks[ReplyT, StreamT, CountT, ListT]):
@@ -69,7 +69,7 @@ class _Loops(_Talks[ReplyT, StreamT, CountT, ListT]):
             raise ValueError(f'max_steps is {max_steps!r}; it is a number of requests, 1 or more')
         def turn(msg, **more): return self._course(msg, kwargs | more, stream)
         course = loop_course(turn, self, self._checked(pr, kwargs), max_steps, cont_func, final_prompt, stream)
-        return self.c._go(course, self.c._parts if stream else self.c._stream)
+        return self._go(course, self.c._parts if stream else self.c._stream)
 
 # %% ../nbs/00l_chat.ipynb #b0898d8a
 class _Answers(_Loops[ReplyT, StreamT, CountT, ListT]):
@@ -78,42 +78,42 @@ class _Answers(_Loops[ReplyT, StreamT, CountT, ListT]):
         "As for a client, as a turn of this chat"
         msg, choice = self._checked(pr, kwargs), kwargs.pop('tool_choice', True)
         exchange = self._exchange(kwargs, box=Toolbox(tools, ns))
-        return self.c._go(self._turn(msg, lambda msgs: self.c._values(exchange, msgs, choice, retries)))
+        return self._go(self._turn(msg, lambda msgs: self.c._values(exchange, msgs, choice, retries)))
 
     @delegates(Client.parse)
     def parse(self, pr: Any, T: Any, retries: int = 0, **kwargs: Any) -> Any:
         "As for a client, as a turn of this chat"
         msg, answer = self._checked(pr, kwargs), Answer(T)
         exchange = self._exchange(kwargs)
-        return self.c._go(self._turn(msg, lambda msgs: self.c._object(exchange, msgs, answer, retries)))
+        return self._go(self._turn(msg, lambda msgs: self.c._object(exchange, msgs, answer, retries)))
 
 # %% ../nbs/00l_chat.ipynb #681332ff
 class _Turns(_Answers[ReplyT, StreamT, CountT, ListT]):
     def undo(self) -> list[dict[str, Any]]:
-        "Take the last turn back; the messages that it had added"
-        if not self._turns: raise ValueError('There is no turn of this chat to take back.')
-        at, old, *_ = self._turns[-1]
-        self._note(self.h[:at] + old, undo=True, at=at, add=old, last=0, paused=False)
-        self._turns.pop()
-        taken, self.h[at:] = self.h[at:], old
-        self.last, self._paused = [], None
-        return taken
+        "Take the last turn back; the messages that it had added; `RuntimeError` in the middle of a turn"
+        self._begin()
+        try:
+            if not self._turns: raise ValueError('There is no turn of this chat to take back.')
+            at, old, *_ = self._turns[-1]
+            self._note(self.h[:at] + old, undo=True, at=at, add=old, last=0, paused=False)
+            self._turns.pop()
+            taken, self.h[at:] = self.h[at:], old
+            self.last, self._paused = [], None
+            return taken
+        finally: self._busy = False
 
     @delegates(Client.__call__, but=['msgs'])
     def retry(self, stream: bool = False, **kwargs: Any) -> Any:
         "Ask the last turn again; if that fails, it stays as it was"
-        if not self._turns or self._turns[-1][0] >= len(self.h):
-            raise ValueError('There is no turn of this chat to ask again.')
+        self._last_prompt()
         self._checked('-', kwargs)
-        at, _, msg, _ = self._turns[-1]
-        course = self._course(self.h[at] if msg is ... else msg, kwargs, stream, again=True)
-        return self.c._go(course, self.c._stream if stream else None)
+        return self._go(self._course(None, kwargs, stream, again=True), self.c._stream if stream else None)
 
     def fork(self) -> Self:
         "A copy with the same client and settings that goes its own way; its totals begin at zero"
         res = object.__new__(type(self))
         vars(res).update(vars(self), h=deepcopy(self.h), settings={**self.settings}, calls=0, _turns=list(self._turns),
-            _ledger=Ledger(), _busy=False, _record=None)
+            _ledger=Ledger(), _busy=False, _record=None, _made=False)
         if self._paused is not None: res._paused = res.h[-1]
         return res
 
@@ -222,7 +222,8 @@ class AnyChat(_Pages[ReplyT, StreamT, CountT, ListT]):
 class Chat(AnyChat['Message', Stream, int, list[Any]]):
     "A conversation: `h` is its history, each call a turn"
     def __enter__(self) -> 'Chat': return self
-    def __exit__(self, *exc: Any) -> None: self.c.close()
+    def __exit__(self, *exc: Any) -> None:
+        if self._made: self.c.close()
 
     if TYPE_CHECKING:
         def parse(self, pr: Any, T: type[T_], retries: int = 0, **kwargs: Unpack[ChatSettings]) -> T_: ...

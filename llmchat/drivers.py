@@ -11,10 +11,11 @@ __all__ = ['Flow', 'PART', 'Ask', 'ask', 'SyncIO', 'AsyncIO', 'is_async', 'in_th
 # %% ../nbs/00g_drivers.ipynb #ae20efda
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from concurrent.futures import Future, wait
-from contextlib import aclosing, closing
+from contextlib import closing, suppress
 from contextvars import copy_context
 from functools import partial
-from inspect import GEN_CREATED, getgeneratorstate, isawaitable, isclass, iscoroutinefunction
+from inspect import GEN_CREATED, getgeneratorstate, isawaitable, isclass, iscoroutine, iscoroutinefunction
+from math import inf
 from operator import attrgetter
 from threading import Thread
 from typing import Any, NamedTuple
@@ -66,6 +67,8 @@ class SyncIO:
 # %% ../nbs/00g_drivers.ipynb #9b6f0256
 class AsyncIO(SyncIO):
     "Does what is asked, with the async client of the SDK that `cli()` gives for the running event loop"
+    lane = False # In a task of its own, which nobody but a function in it cancels alone?
+
     def call(self, path: str, kw: dict[str, Any]) -> Any: return attrgetter(path)(self.cli())(**kw) # is awaited
 
     async def open(self, kw: dict[str, Any], typed: bool) -> Any:
@@ -82,9 +85,15 @@ class AsyncIO(SyncIO):
 
     async def close(self) -> None:
         try:
-            if hasattr(self._items, 'aclose'): await self._items.aclose()
+            if hasattr(self._items, 'aclose'): await _aclose(self._items)
         finally:
             if self._stream: await self._stream.close()
+
+async def _aclose(items: Any) -> None:
+    "Close an async generator, unless the event loop is doing so: at its end it closes all at once, ours and those in ours"
+    try: await items.aclose()
+    except RuntimeError as e:
+        if 'already running' not in str(e): raise
 
 # %% ../nbs/00g_drivers.ipynb #6cbc29a1
 def is_async(f: Any) -> bool:
@@ -107,18 +116,37 @@ def _late(timeout: float) -> TimeoutError: return TimeoutError(f'no result withi
 # %% ../nbs/00g_drivers.ipynb #f5d503b9
 async def _awaited(o: Any) -> Any: return await o if isawaitable(o) else o
 
+def _drop(job: Future[Any]) -> None:
+    "Take leave of what a function gives too late"
+    if job.exception() is None and iscoroutine(res := job.result()): res.close()
+
+async def _threaded(f: Callable[[], Any]) -> Any:
+    "Wait for `f`, in a thread"
+    token, done = anyio.lowlevel.current_token(), anyio.Event()
+    loop = getattr(token, 'native_token', token)
+    soon = loop.call_soon_threadsafe if hasattr(loop, 'call_soon_threadsafe') else loop.run_sync_soon # asyncio, Trio
+    def wake(job: Future[Any]) -> None:
+        with suppress(RuntimeError): soon(done.set) # the event loop may have ended
+    job = in_thread(f)
+    job.add_done_callback(wake)
+    try: await done.wait()
+    except BaseException:
+        job.add_done_callback(_drop)
+        raise
+    return job.result()
+
 async def _call(f: Callable[[], Any]) -> Any:
     "What `f` gives, in the end; a sync function runs in a thread"
-    if is_async(f): return await f()
-    res, = await anyio.to_thread.run_sync(lambda: [f()], abandon_on_cancel=True)
-    return await _awaited(res)
+    return await (f() if is_async(f) else _awaited(await _threaded(f)))
 
 @patch
 async def apply(self: AsyncIO, f: Callable[[], Any], timeout: float | None) -> Any:
     with anyio.move_on_after(timeout):
         try: return await _call(f)
         except asyncio.CancelledError as e:
-            if asyncio.current_task().cancelling(): raise # type: ignore[union-attr]
+            task: Any = asyncio.current_task()
+            if anyio.current_effective_deadline() == -inf or task.cancelling() and not self.lane: raise
+            task.uncancel()
             raise RuntimeError('it was cancelled from within') from e
     raise _late(timeout)
 
@@ -144,7 +172,10 @@ def run(self: SyncIO, lanes: list[list[Flow]]) -> list[list[Any]]:
 async def run(self: AsyncIO, lanes: list[list[Flow]]) -> list[list[Any]]:
     done: list[list[Any]] = [[] for _ in lanes]
     async def follow(lane: list[Flow], res: list[Any]) -> None:
-        for flow in lane: res.append(await afinish(flow, AsyncIO(self.cli)))
+        for flow in lane:
+            io = AsyncIO(self.cli)
+            io.lane = True
+            res.append(await afinish(flow, io))
     try:
         async with anyio.create_task_group() as tasks:
             for lane, res in zip(lanes, done): tasks.start_soon(follow, lane, res)
@@ -259,7 +290,7 @@ class _Loop:
     "What an `async for` holds on to; when that is left, the course ends"
     def __init__(self, stream: Any) -> None: self._stream, self._it = stream, stream._it
     def __aiter__(self) -> Any: return self
-    def __anext__(self) -> Any: return self._it.__anext__()
+    async def __anext__(self) -> Any: return await self._it.__anext__() # which holds on to us
     def __del__(self) -> None: self._stream._left()
 
 async def _nothing() -> AsyncIterator[Any]:
@@ -342,10 +373,11 @@ class AsyncParts(AsyncStream):
         self._it = self._replies(self._it)
 
     async def _replies(self, items: Any) -> AsyncIterator[Any]:
-        async with aclosing(items):
+        try:
             async for o in items:
                 yield (part := AsyncPart(items)) if o is PART else o
                 if o is PART: await part.run()
+        finally: await _aclose(items)
 
 # %% ../nbs/00g_drivers.ipynb #9d8a0002
 def shown(

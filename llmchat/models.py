@@ -61,12 +61,16 @@ def warn_deprecated(
 
 # %% ../nbs/00ga_models.ipynb #f63dc012
 infos: dict[tuple[str, str], Any] = {} # `ModelInfo` by address and model; None: not known there
-_asking: dict[tuple[str, str], Future[Any]] = {} # What is being asked right now
+_asking: dict[Any, Future[Any]] = {} # What is being asked right now
 patience = 30 # Seconds that a question about a model may take
 
 def info_key(cli: Any, model: str) -> tuple[str, str]:
     "Under what `infos` keeps a model"
     return str(getattr(cli, 'base_url', '')), model
+
+def _question(cli: Any, model: str) -> Any:
+    "What those share who wait for one answer. A sync call never waits for an async one, whose event loop it may hold up"
+    return *info_key(cli, model), type(cli).__name__.startswith('Async')
 
 def _hear(cli: Any, model: str, mine: Future[Any]) -> Flow:
     "The course of asking about a model for everybody who waits; returns its `ModelInfo`, or the error"
@@ -79,7 +83,7 @@ def _hear(cli: Any, model: str, mine: Future[Any]) -> Flow:
     except ValueError as e: out = garbled(getattr(e, 'doc', e), httpx2.Request('GET', cli.base_url), e)
     except Exception as e: out = e
     finally:
-        del _asking[key]
+        del _asking[_question(cli, model)]
         mine.set_result(out)
     return out
 
@@ -87,7 +91,7 @@ def _hear(cli: Any, model: str, mine: Future[Any]) -> Flow:
 def info_of(cli: Any, model: str) -> Flow:
     "The course of `model_info`"
     while (info := infos.get(info_key(cli, model))) is None:
-        first = _asking.setdefault(info_key(cli, model), mine := Future())
+        first = _asking.setdefault(_question(cli, model), mine := Future())
         info = (yield from _hear(cli, model, mine)) if first is mine else (yield ask('until', first))
         if isinstance(info, Exception): raise info
     if getattr(info, 'lifecycle', None) not in (None, 'active'): warn_once(model, info.retires_at)

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from fastcore.basics import noop
+
 from .drivers import End, Flow, PART, ask
 from .messages import mk_msg
 from .tools import cut_off
@@ -44,6 +46,7 @@ def loop_course(
         done += [r, *results]
         yield End(r) if stream else r
         yield from results
-        if not _goes_on(r, results) or not (yield ask('apply', partial(cont_func, *chat.h[-3:]), None)): break
+        if not _goes_on(r, results): break
+        if cont_func is not noop and not (yield ask('apply', partial(cont_func, *chat.h[-3:]), None)): break
         msg = None
     return done

@@ -29,7 +29,7 @@ from .usage import Ledger, Notes, rates
 if TYPE_CHECKING: from anthropic.types import Message
 
 # %% ../nbs/00ka_turns.ipynb #1352fdbd
-_conn = 'api_key', 'base_url', 'timeout', 'max_retries', 'max_wait', 'on_retry'
+_conn = 'api_key', 'base_url', 'timeout', 'max_retries', 'max_wait', 'on_retry', 'aiohttp'
 _opts = 'cb', 'events', 'thinking'
 _runs = 'approve', 'parallel', 'max_result'
 _limits = 'max_cost', 'max_calls'
@@ -68,6 +68,7 @@ class BaseChat(Totals, Generic[ReplyT, StreamT, CountT, ListT]):
         if isinstance(cli, BaseClient) and (conn or model not in (None, cli.model)):
             model, cli = model or cli.model, cli.cli
         self.c = cli if isinstance(cli, BaseClient) else self._client(model, cli, log, cache, **conn)
+        self._made = self.c is not cli # Here, and so to be closed with this chat?
         self.h: list[dict[str, Any]] = mk_msgs(hist) if hist else []
         self.last: list[dict[str, Any]] = [] # The last reply, and the results of its calls
         self.partial: 'Message | None' = None # What had come when the last call failed
@@ -122,9 +123,28 @@ def _begin(self: BaseChat) -> None:
             raise RuntimeError('This chat is in the middle of a turn. Finish that one first: read its stream to the '
                 'end or `close` it; for several at once use several chats, which may share a client.')
         self._busy = True
-    self.partial, self._took = None, Notes()
+
+@patch
+def _alone(self: BaseChat, course: Flow) -> Flow:
+    "`course` as the only one of this chat for as long as it takes"
+    self._begin()
+    try: return (yield from course)
+    finally: self._busy = False
+
+@patch
+def _go(self: BaseChat, course: Flow, kind: Any = None) -> Any:
+    "Hand a course of this chat to the driver: to its end, or as a `kind` of stream"
+    return self.c._go(self._alone(course), kind)
 
 _marking = Lock() # One for all: it is held for microseconds
+
+@patch
+def _last_prompt(self: BaseChat) -> dict[str, Any] | None:
+    "The prompt of the last turn, None if it had none; `ValueError` if there is no turn"
+    if not self._turns or self._turns[-1][0] >= len(self.h):
+        raise ValueError('There is no turn of this chat to ask again.')
+    at, _, msg, _ = self._turns[-1]
+    return self.h[at] if msg is ... else msg
 
 @patch
 def _before(self: BaseChat, again: bool) -> list[dict[str, Any]]:
@@ -138,19 +158,20 @@ def _before(self: BaseChat, again: bool) -> list[dict[str, Any]]:
 def _turn(self: BaseChat, msg: dict[str, Any] | None, work: Callable[[list[dict[str, Any]]], Flow],
     again: bool = False) -> Flow:
     "One turn, or the last one again: the history grows at its end, or not at all"
-    self._begin()
+    self.partial, self._took = None, Notes()
     try:
+        if again: msg = self._last_prompt()
         h = self._before(again)
         at, h[at:] = self._opened(msg, h)
         course = work(h)
         del work # it holds more than a waiting chat needs, of which there may be thousands
         r, more, *value = yield from course
-        try: self._commit(at, msg, h[at:], more, r, again)
-        except BaseException as e:
-            e.partial = self.partial = r
-            raise
-        return value[0] if value else r
-    finally: self._busy = False
+        self._commit(at, msg, h[at:], more, r, again)
+    except BaseException as e:
+        if getattr(e, 'partial', None) is None: e.partial = self.partial # type: ignore[attr-defined]
+        raise
+    self.partial = None
+    return value[0] if value else r
 
 # %% ../nbs/00ka_turns.ipynb #170c6746
 @patch
@@ -161,11 +182,11 @@ def _commit(self: BaseChat, at: int, msg: dict[str, Any] | None, new: list[dict[
     last = more[-2:] if more and more[-1]['role'] == 'user' else more[-1:]
     if new and more and new[-1]['role'] == 'assistant':
         new, more = new[:-1], [_joined(new[-1], more[0]), *more[1:]]
-    h = self.h[:at] + new + more
+    h = self.h[:at] + (added := new + more)
     turn = (*undo, (len(h) - (h[-1]['role'] == 'user'), r.model, self._took))
     paused = r.stop_reason == 'pause_turn'
-    self._note(h, again=again, at=at, add=h[at:], turn=turn, last=len(last), paused=paused)
-    self.h[at:] = h[at:]
+    self._note(h, again=again, at=at, add=added, turn=turn, last=len(last), paused=paused)
+    self.h[at:] = added
     self.last, self._paused = last, self.h[-1] if paused else None
     self._turns[len(self._turns) - again:] = [turn]
 
@@ -221,8 +242,8 @@ def _exchange(self: BaseChat, kw: dict[str, Any], stream: bool = False,
 @patch
 def _came(self: BaseChat, r: Any, used: Any, whole: bool) -> None:
     "Note what a request has brought"
-    if not whole: self.partial = r
-    for ledger in (self._ledger, self._took) if r is not None else (): ledger.add(r.model, used)
+    self.partial = r
+    for ledger in (self._ledger, self._took) if used else (): ledger.add(*used)
 
 @patch
 def _began(self: BaseChat) -> None:

@@ -8,7 +8,8 @@ import anthropic, anyio, httpx2, pytest
 
 from common import LARGE, MODEL, check_history, check_request
 from conversations import TALKS, TWO, AsyncHeld, Held, ManyLoops, Trio, hold
-from llmchat import AsyncChat, AsyncClient, Chat, Sandbox, contents, mk_tool
+from llmchat import AsyncChat, AsyncClient, Chat, Client, Sandbox, contents, mk_tool
+from llmchat.models import infos
 from llmchat.sandbox import Cut, Fail, mk_events, mk_reply, sse, tool_use
 from warm import program
 
@@ -510,7 +511,7 @@ def test_the_sync_driver_closes_too(server):
         assert contents(chat('Hi')) == 'Reply 2'
 
 def test_aiohttp(server):
-    pytest.importorskip('httpx_aiohttp')
+    pytest.importorskip('aiohttp')
     c = AsyncClient(MODEL, aiohttp=True, **server.at)
     assert 'Aiohttp' in type(c.cli._client).__mro__[1].__name__
     chat = AsyncChat(cli=c)
@@ -542,3 +543,155 @@ print(pieces, contents(r), len(chat.h))"""
     env = os.environ | dict(IPYTHONDIR=str(tmp_path), PYTHONWARNINGS='')
     res = subprocess.run([program('python'), '-m', 'IPython', '--no-banner', '-c', code], capture_output=True, text=True, env=env)
     assert res.stdout.strip() == "['one', ' two'] three 4", res.stderr
+
+# ---- one course at a time, and what is left of others
+
+def slow_tool():
+    async def look(): await asyncio.sleep(.05); return 'x'
+    return look
+
+def test_what_a_turn_builds_on_stays_until_it_ends():
+    async def go():
+        chat = AsyncChat(MODEL, Sandbox(['One', [tool_use('look')], 'Three']).aclient(), tools=[slow_tool()])
+        await chat('Hi')
+        turn = asyncio.create_task(chat('Look'))
+        while not chat._busy: await asyncio.sleep(0)
+        for change in (chat.undo, lambda: chat('And?'), chat.retry):
+            with pytest.raises(RuntimeError, match='in the middle of a turn'):
+                if asyncio.iscoroutine(res := change()): await res
+        await turn
+        assert contents(await chat()) == 'Three'
+        check_history(chat.h)
+        return chat
+    chat = asyncio.run(go())
+    assert len(chat.undo()) == 1 and len(chat.h) == 5
+
+def test_a_loop_has_its_chat_for_itself():
+    "Between its turns, too, and whoever breaks it off gives the chat back"
+    async def look(): return 'x'
+    script = lambda body: [tool_use('look')] if len(body['messages']) < 5 else 'Done.'
+    async def go():
+        chat = AsyncChat(MODEL, Sandbox(script).aclient(), tools=[look])
+        refused = 0
+        async for o in chat.toolloop('Go'):
+            with pytest.raises(RuntimeError, match='in the middle of a turn'): await chat('Me too')
+            with pytest.raises(RuntimeError, match='in the middle of a turn'): chat.undo()
+            refused += 1
+        assert refused == 5 and len(chat.h) == 6
+        async for o in chat.toolloop('Again'): break
+        chat.undo()
+        await chat('Hi')
+        check_history(chat.h)
+    asyncio.run(go())
+    chat = Chat(MODEL, Sandbox(['One']).client())
+    loop = iter(chat.toolloop('Go'))
+    next(loop)
+    loop.close()
+    chat.undo()
+
+def test_retry_is_of_the_turn_that_is_last_when_it_begins():
+    async def go():
+        chat = AsyncChat(MODEL, Sandbox(['1', '2', '3', '4']).aclient())
+        await chat('One')
+        again = chat.retry()
+        await chat('Two')
+        await again
+        assert [m['content'] if isinstance(m['content'], str) else m['content'][0]['text'] for m in chat.h] == ['One', '1', 'Two', '3']
+        again = chat.retry()
+        chat.undo()
+        chat.undo()
+        with pytest.raises(ValueError, match='no turn of this chat'): await again
+        assert chat.h == [] and not chat._busy
+    asyncio.run(go())
+
+def test_a_tool_whose_task_is_cancelled_fails_alone():
+    "By another, or by itself; also one after another in the same task"
+    async def go(parallel):
+        jobs = {}
+        async def crawl(n: int):
+            jobs[n] = asyncio.current_task()
+            if n == 1: asyncio.current_task().cancel()
+            await asyncio.sleep(.05)
+            return n
+        tool = mk_tool(crawl, parallel=parallel)
+        chat = AsyncChat(MODEL, Sandbox([[tool_use('crawl', n=n) for n in range(3)], 'Done.']).aclient(), tools=[tool])
+        turn = asyncio.create_task(chat('Go'))
+        while 2 not in jobs: await asyncio.sleep(0)
+        jobs[2].cancel()
+        await turn
+        results = chat.last[1]['content']
+        assert [b.get('is_error', False) for b in results] == [False, True, True] and results[0]['content'] == '0'
+        assert contents(await chat()) == 'Done.'
+    for parallel in (True, False): asyncio.run(go(parallel))
+
+def test_any_number_of_sync_tools_run_side_by_side():
+    n = 60
+    barrier = threading.Barrier(n)
+    def meet(): barrier.wait(30); return 'met'
+    chat = AsyncChat(MODEL, Sandbox([[tool_use('meet') for _ in range(n)]]).aclient(), tools=[meet])
+    asyncio.run(chat('Meet'))
+    assert {b['content'] for b in chat.last[1]['content']} == {'met'}
+
+def test_a_tool_that_hangs_does_not_keep_the_program():
+    code = f"""
+import asyncio, threading
+from llmchat import AsyncChat, Sandbox, mk_tool
+from llmchat.sandbox import tool_use
+def hang(): threading.Event().wait()
+chat = AsyncChat({MODEL!r}, Sandbox([[tool_use('hang')]]).aclient(), tools=[mk_tool(hang, timeout=.1)])
+asyncio.run(chat('Hi'))
+print(chat.last[1]['content'][0]['is_error'])
+"""
+    res = subprocess.run([program('python'), '-c', code], capture_output=True, text=True, timeout=60)
+    assert (res.returncode, res.stdout, res.stderr) == (0, 'True\n', '')
+
+def test_pieces_one_by_one():
+    async def go():
+        s = AsyncChat(MODEL, Sandbox(['One two']).aclient())('Hi', stream=True)
+        it = aiter(s)
+        assert [await anext(it), await anext(it, None)] == ['One', ' two']
+        return await anext(aiter(AsyncChat(MODEL, Sandbox(['One two']).aclient())('Hi', stream=True)))
+    with no_complaints(): assert asyncio.run(go()) == 'One'
+
+def test_who_shares_a_client_leaves_it_open(server):
+    async def go():
+        async with AsyncClient(MODEL, **server.at) as c:
+            async with AsyncChat(cli=c) as chat: await turn(chat)
+            await turn(AsyncChat(cli=c))
+    asyncio.run(go())
+    with Client(MODEL, **server.at) as c:
+        with Chat(cli=c) as chat: chat('Hi')
+        Chat(cli=c)('Hi')
+
+def test_chats_that_share_connections_work_in_each_event_loop(server):
+    c = AsyncClient(MODEL, **server.at)
+    for _ in range(2):
+        asyncio.run(turn(AsyncChat(cli=c)))
+        asyncio.run(turn(AsyncChat(cli=c, timeout=5)))
+    given = anthropic.AsyncAnthropic(**server.at)
+    async def talk(last=False):
+        await turn(AsyncChat(MODEL, given))
+        if last: await given.close()
+    with no_complaints():
+        asyncio.run(talk(True))
+        for _ in range(2): asyncio.run(talk())
+
+def test_a_sync_call_waits_for_no_event_loop_that_it_holds_up():
+    sb = Sandbox(lambda body: '{"value": 1}')
+    ac, c = AsyncClient(MODEL, sb.aclient()), Client(MODEL, sb.client())
+    infos.clear()
+    async def go():
+        task = asyncio.create_task(ac.parse('x', int))
+        await asyncio.sleep(0)
+        assert c.parse('y', int) == 1
+        return await task
+    assert asyncio.run(go()) == 1
+
+def test_an_async_callback_is_awaited():
+    told = []
+    async def cb(r):
+        await asyncio.sleep(0)
+        told.append(contents(r))
+    asyncio.run(AsyncChat(MODEL, Sandbox(['One']).aclient())('Hi', cb=cb))
+    Chat(MODEL, Sandbox(['Two']).client())('Hi', cb=cb)
+    assert told == ['One', 'Two']

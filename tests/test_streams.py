@@ -313,6 +313,8 @@ WHOLE = {'html': (200, 'text/html', HTML.encode()), 'html as json': (200, 'appli
     'object': b'{}', 'list': b'[]', 'null': b'null', 'string': b'"x"', 'number': b'3', 'an error': json.dumps(Fail(529).body('r')).encode(), 'no content': whole(content=None), 'text': whole(content='Hi'),
     'numbers': whole(content=[1, 2]), 'no type': whole(content=[dict(text='Hi')]), 'no text': whole(content=[dict(type='text')]), 'text as number': whole(content=[dict(type='text', text=3)]),
     'call without id': whole(content=[dict(type='tool_use', name='f', input={})]), 'input as text': whole(content=[dict(type='tool_use', id='t', name='f', input='x')]), 'user': whole(role='user'),
+    'half a character': whole(content=[dict(type='text', text='\ud83d')]), 'not a number': whole(content=[dict(type='tool_use', id='t', name='f', input=dict(r=float('nan')))]),
+    'too large': whole(content=[dict(type='tool_use', id='t', name='f', input=dict(r=-9))]).replace(b'-9', b'1e999'),
     'no role': whole(role=None), 'no model': whole(model=None), 'no usage': whole(usage=None), 'stop': whole(stop_reason=[])}.items()}}
 
 @both
@@ -322,7 +324,8 @@ def test_what_is_not_a_reply(way, name):
     reply = lambda body: httpx2.Response(status, headers={'content-type': kind}, content=data)
     chat = way.Chat(MODEL, way.sdk(Sandbox([reply, 'Whole.'], models=PREFILLS)), hist=['Hi', 'Hello'])
     with pytest.raises(anthropic.APIError, match='not a reply of the API') as e: way.call(chat, 'x', prefill='P')
-    assert e.value.partial is None is chat.partial and len(chat.h) == 2 and chat.use == usage()
+    paid = b'"usage": {' in data and b'"model": "' in data # What says what it took counts, also where it is no reply
+    assert e.value.partial is None is chat.partial and len(chat.h) == 2 and chat.use == chat.c.use == usage(0, 7 * paid)
     assert contents(way.call(chat, 'x')) == 'Whole.'
     check_history(chat.h)
 
@@ -355,3 +358,30 @@ def test_recorded_replies_pass():
         msg = json.loads(rec['response'])
         check_start(msg)
         for b in msg['content']: check_block(b)
+
+@both
+@pytest.mark.parametrize('text', ['{"a": NaN}', '{"a": [-Infinity]}', '{"a": 1e999}', '{"a": "\\ud800"}', '{"a": "\ud800"}'])
+def test_input_that_no_request_can_hold_is_invalid(way, text):
+    "It is kept as it was said, the tool is not called with it, and the conversation goes on"
+    events = mk_events(mk_reply([tool_use('f', a=1)], dict(model=MODEL)))
+    for e in events:
+        if e.get('delta', {}).get('type') == 'input_json_delta': e['delta']['partial_json'], text = text, ''
+    called = []
+    def f(a: float): "Notes"; called.append(a)
+    data = b''.join(map(raw, events))
+    chat = way.Chat(MODEL, way.sdk(Sandbox([lambda body: event_stream(data), 'Whole.'])), tools=[f])
+    way.read(chat, 'x')
+    assert not called and [*chat.h[1]['content'][0]['input']] == ['INVALID_JSON'] and chat.h[2]['content'][0]['is_error']
+    assert contents(way.call(chat)) == 'Whole.'
+    check_history(chat.h)
+
+@both
+def test_what_came_is_told_also_where_something_else_fails(way):
+    "A callback, after all text; what had streamed is on the error and on the chat, until a turn succeeds"
+    def broken(r): raise ZeroDivisionError
+    chat = way.Chat(MODEL, way.sdk(Sandbox(['One', 'Two', 'Three'])))
+    for ask, said in ((way.read, 'One'), (way.call, 'Two')):
+        with pytest.raises(ZeroDivisionError) as e: ask(chat, 'x', cb=broken)
+        assert contents(e.value.partial) == contents(chat.partial) == said and chat.h == []
+    way.call(chat, 'x')
+    assert chat.partial is None
