@@ -22,8 +22,8 @@ from fastcore.basics import noop, patch
 
 from .drivers import Flow, Parts, Stream, SyncIO, _awaited, ask, finish
 from .requests import long_wait
-from .sdk import (anthropic, httpx2, broken, default_model, garbled, mk_cli, need_key, pickled, redact,
-    redact_error, secrets, stream_error)
+from .sdk import (anthropic, httpx2, broken, default_model, garbled, mk_cli, named_values, need_key, pickled,
+    redact, redact_error, secrets, stream_error)
 from .streams import Builder, Decoder, Thinking, check_block, check_sendable, check_start
 from .tools import to_send
 from .usage import Ledger, Usage, plain_usage
@@ -257,7 +257,7 @@ def _ask(self: BaseClient, req: dict[str, Any], stream: bool = False, prefill: s
         paid = r if b else paid if _names_usage(paid) else None
         e.partial = r and _prefilled(r, prefill)
         _advise(e, prefill)
-        redact_error(e, self.cli, req.get('extra_headers'))
+        redact_error(e, self.cli, named_values(req))
         err = e
         raise
     finally:
@@ -276,7 +276,7 @@ def _ask(self: BaseClient, req: dict[str, Any], stream: bool = False, prefill: s
 @patch
 def _note(self: BaseClient, req: dict[str, Any], r: Any, err: BaseException | None, began: float) -> None:
     "Add a request and what came of it to the log"
-    hidden = secrets(self.cli, headers := req.get('extra_headers'))
+    hidden, headers = secrets(self.cli, named_values(req)), req.get('extra_headers')
     req = redact({k: deepcopy(v) for k, v in req.items() if v is not headers}, hidden)
     reply = _message(redact(r.to_dict(warnings=False), hidden)) if r is not None else None
     self.log.append(dict(time=began, seconds=time() - began, request=req, reply=reply, error=err and repr(err)))

@@ -25,7 +25,7 @@ from .keeping import Record, read_kept, turn_from, write_json
 from .pages import Beside, mk_md, mk_page, write_page
 from .plots import Plot, plot_spent
 from .requests import ChatSettings
-from .sdk import pickled
+from .sdk import own_values, pickled
 from .structured import Answer
 from .toolloop import final_prompt, loop_course
 from .tools import Toolbox
@@ -157,7 +157,7 @@ def _resume(self: _Kept, data: dict[str, Any]) -> None:
 # %% ../nbs/00l_chat.ipynb #711dc1c0
 @patch
 def __getstate__(self: _Kept) -> dict[str, Any]:
-    settings = {k: pickled(v, f'{k}=') for k, v in self.settings.items() if k not in ('tools', 'extra_headers')}
+    settings = {k: pickled(v, f'{k}=') for k, v in self.settings.items() if k not in ('tools', *own_values)}
     tools = self.settings['tools']
     each = tools if isinstance(tools, (list, tuple)) else [tools]
     for f in each: pickled(f, f'the tool {getattr(f, "__name__", None) or getattr(f, "name", f)!r}')

@@ -48,7 +48,7 @@ class _Calls(BaseClient[ReplyT, StreamT, CountT, ListT]):
         stop: str | list[str] | None = None, # Sequences at which the reply ends
         tools: Any = None, # Functions, classes, dict schemas, server tools
         tool_choice: Any = None, # As `mk_tool_choice` takes it
-        cb: Callable[..., Any] | None = None, # Called with the reply
+        cb: Callable[..., Any] | None = None, # Called with the reply; what it returns is awaited, if it can be
         events: bool = False, # Let a stream give the SDK's typed events instead of text?
         thinking: bool = False, # Let a stream give the thinking too, as `Thinking`?
         **kw: Any # `cache`, where it differs from the client's; the rest is for the SDK's `messages.create`

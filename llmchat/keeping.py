@@ -18,6 +18,7 @@ from warnings import warn
 from fastcore.basics import first, patch
 
 from .pages import page_data
+from .sdk import own_values
 
 # %% ../nbs/00i_keeping.ipynb #68d1c52e
 version = 1 # Of the format of saved chats and journals
@@ -138,7 +139,7 @@ def plain_settings(
     names: dict[str, Any] # Names of its tools that are functions
 ) -> dict[str, Any]: # `settings` and the names of `tools` that are code
     "What a file can keep of the settings of a chat"
-    kept = {k: v for k, v in settings.items() if v is not None and k != 'extra_headers' and is_plain(v)}
+    kept = {k: v for k, v in settings.items() if v is not None and k not in own_values and is_plain(v)}
     return dict(settings=kept, tools=[n for n in names if 'tools' not in kept])
 
 # %% ../nbs/00i_keeping.ipynb #ac449a21

@@ -21,7 +21,7 @@ from .drivers import Flow
 from .keeping import Journal, Record, plain_settings, turn_data, version
 from .messages import mk_block, mk_msg, mk_msgs
 from .requests import mk_request
-from .sdk import redact, secrets
+from .sdk import named_values, redact, secrets
 from .tools import Toolbox, mk_box
 from .usage import Ledger, Notes, rates
 
@@ -201,7 +201,7 @@ def _about(self: BaseChat) -> dict[str, Any]:
 @patch
 def _clean(self: BaseChat, data: Any) -> Any:
     "Plain data without any key"
-    return redact(data, secrets(self.c.cli, self.settings.get('extra_headers')))
+    return redact(data, secrets(self.c.cli, named_values(self.settings)))
 
 @patch
 def _note(self: BaseChat, h: list[dict[str, Any]], turn: tuple[Any, ...] | None = None, **entry: Any) -> None:

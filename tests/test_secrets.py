@@ -3,9 +3,9 @@ import base64, json, logging, pickle, re, socket, traceback
 from pathlib import Path
 
 import anthropic, httpx2, pytest
-from common import MODEL, Sync, both
+from common import MODEL, Sync, both, texts_of
 from llmchat import model_info
-from llmchat.sandbox import Sandbox, mk_reply, sse, mk_events, tool_use
+from llmchat.sandbox import Fail, Sandbox, mk_reply, sse, mk_events, tool_use
 from llmchat.sdk import redact, secrets
 
 KEY = 'sk-ant-MARKED-0123456789-abcdef'
@@ -170,3 +170,19 @@ def test_repository_holds_no_key():
     for f in files:
         text = f.read_text(encoding='utf-8')
         assert not real.search(text) and '"authorization"' not in text.lower().replace('\\', ''), f.name
+
+@both
+def test_a_key_in_a_query_of_the_requests_own(way, tmp_path):
+    "It stays out of the log, of what is saved, pickled and shown, and of errors; a header of the same name as well"
+    key, other = 'AB/CD EFGH', 'ANOTHERKEY'
+    own = dict(extra_query=dict(api_key=key, n='1'), extra_headers=dict(api_key=other))
+    say = lambda body: f'I saw {key}, {other} and AB%2FCD%20EFGH.'
+    sb = Sandbox([say, say, Fail(404, f'no {key} or {other}')])
+    chat = way.Chat(MODEL, way.sdk(sb), log=True, **own)
+    way.call(chat, 'Hi')
+    chat.save(tmp_path/'a.json')
+    way.call(chat, 'Hi')
+    with pytest.raises(anthropic.NotFoundError) as e: way.call(chat, 'Hi')
+    texts = [str(chat.c.log), (tmp_path/'a.json').read_text(), chat.to_md(), texts_of(e.value)]
+    for t in texts: assert not [k for k in (key, other, 'AB%2FCD%20EFGH', 'AB/CD', 'EFGH') if k in t], t
+    assert 'extra_query' not in way.Chat.load(tmp_path/'a.json', cli=way.sdk(sb)).settings
