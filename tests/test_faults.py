@@ -186,7 +186,7 @@ def test_every_turn_happens_whole_or_not_at_all():
             e.add_note(f'conversation {seed}, LLMCHAT_SEED={SEED}')
             raise
     print(dict(done.most_common()))
-    assert CALLS < 500 or min(done[k] for k in ('fine', 'APIConnectionError', 'CancelledError', 'OverloadedError')) > 5
+    assert min(done[k] for k in ('fine', 'APIConnectionError', 'CancelledError', 'OverloadedError')) > CALLS // 400
 
 @both
 @pytest.mark.parametrize('stream', [False, True])
