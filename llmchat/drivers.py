@@ -176,10 +176,13 @@ async def run(self: AsyncIO, lanes: list[list[Flow]]) -> list[list[Any]]:
             io = AsyncIO(self.cli)
             io.lane = True
             res.append(await afinish(flow, io))
+    begun = [follow(lane, res) for lane, res in zip(lanes, done)]
     try:
         async with anyio.create_task_group() as tasks:
-            for lane, res in zip(lanes, done): tasks.start_soon(follow, lane, res)
+            for course in begun: tasks.start_soon(lambda course: course, course)
     except BaseExceptionGroup as e: raise e.exceptions[0]
+    finally:
+        for course in begun: course.close() # that did not come to begin, because all was cancelled before
     return done
 
 # %% ../nbs/00g_drivers.ipynb #730d520f

@@ -695,3 +695,12 @@ def test_an_async_callback_is_awaited():
     asyncio.run(AsyncChat(MODEL, Sandbox(['One']).aclient())('Hi', cb=cb))
     Chat(MODEL, Sandbox(['Two']).client())('Hi', cb=cb)
     assert told == ['One', 'Two']
+
+def test_the_program_ends_as_tools_begin():
+    async def look(): await asyncio.sleep(9)
+    for ticks in range(40):
+        async def few():
+            turn = asyncio.create_task(AsyncChat(MODEL, Sandbox([[tool_use('look')] * 3]).aclient(), tools=[look])('Look'))
+            for _ in range(ticks): await asyncio.sleep(0)
+            assert not turn.done()
+        with no_complaints(): asyncio.run(few())
