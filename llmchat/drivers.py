@@ -291,9 +291,9 @@ class Stream:
 # %% ../nbs/00g_drivers.ipynb #70531570
 class _Loop:
     "What an `async for` holds on to; when that is left, the course ends"
-    def __init__(self, stream: Any) -> None: self._stream, self._it = stream, stream._it
+    def __init__(self, stream: Any) -> None: self._stream = stream
     def __aiter__(self) -> Any: return self
-    async def __anext__(self) -> Any: return await self._it.__anext__() # which holds on to us
+    async def __anext__(self) -> Any: return await self._stream._it.__anext__() # which holds on to us
     def __del__(self) -> None: self._stream._left()
 
 async def _nothing() -> AsyncIterator[Any]:
@@ -304,9 +304,10 @@ class AsyncStream(Stream):
     "What comes, piece by piece, for `async for`; afterwards `value` is the whole"
     _drive = staticmethod(adrive)
     _held = False # Does an `async with` see to its end?
+    _loop: Any = _Loop
     __iter__ = None # type: ignore[assignment]
 
-    def __aiter__(self) -> AsyncIterator[Any]: return _Loop(self)
+    def __aiter__(self) -> AsyncIterator[Any]: return self._loop(self)
     def _left(self) -> None:
         self._flow.close()
         if not self._held: self._it = _nothing() # the event loop closes what nobody holds
@@ -357,7 +358,7 @@ class AsyncPart(_Part, AsyncStream):
     def __aiter__(self) -> AsyncIterator[Any]: return self
     async def __anext__(self) -> Any:
         if self._ended: raise StopAsyncIteration
-        return self._piece(await anext(self._items), StopAsyncIteration)
+        return self._piece(await self._items._it.__anext__(), StopAsyncIteration)
     async def close(self) -> None: pass
 
 # %% ../nbs/00g_drivers.ipynb #9d8a823d
@@ -369,18 +370,18 @@ class Parts(Stream):
                 yield (part := Part(items)) if o is PART else o
                 if o is PART: part.run()
 
+class _PartsLoop(_Loop):
+    _part: Any = None
+    async def __anext__(self) -> Any:
+        if self._part: await self._part.run() # past what was not read of it
+        self._part = None
+        if (o := await super().__anext__()) is not PART: return o
+        self._part = AsyncPart(self._stream)
+        return self._part
+
 class AsyncParts(AsyncStream):
     "Replies and results of a loop, for `async for`; each reply is a stream"
-    def __init__(self, flow: Flow, io: Any) -> None:
-        super().__init__(flow, io)
-        self._it = self._replies(self._it)
-
-    async def _replies(self, items: Any) -> AsyncIterator[Any]:
-        try:
-            async for o in items:
-                yield (part := AsyncPart(items)) if o is PART else o
-                if o is PART: await part.run()
-        finally: await _aclose(items)
+    _loop = _PartsLoop
 
 # %% ../nbs/00g_drivers.ipynb #9d8a0002
 def shown(

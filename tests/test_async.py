@@ -704,3 +704,15 @@ def test_the_program_ends_as_tools_begin():
             for _ in range(ticks): await asyncio.sleep(0)
             assert not turn.done()
         with no_complaints(): asyncio.run(few())
+
+@pytest.mark.parametrize('parts', [False, True])
+def test_a_stream_that_is_left_at_the_end_of_the_program(server, parts):
+    async def go():
+        chat = AsyncChat(MODEL, max_retries=0, **{k: v for k, v in server.at.items() if k != 'max_retries'})
+        async with asyncio.timeout(.2):
+            if parts:
+                async for o in chat.toolloop('For ever', stream=True):
+                    async for _ in o: await asyncio.sleep(9)
+            async for _ in chat('For ever', stream=True): await asyncio.sleep(9)
+    with no_complaints():
+        with pytest.raises(TimeoutError): asyncio.run(go())
