@@ -41,7 +41,7 @@ def _close_with_loop(cli: Any) -> Any:
 _first: WeakKeyDictionary[Any, Any] = WeakKeyDictionary() # The event loop that an HTTP client was first used in
 
 class PerLoop:
-    "Gives an SDK client for the running event loop: the given one for the first loop, new ones for others"
+    "Gives an SDK client for the running event loop: the given one for the loop that it is first used in, else new ones"
     def __init__(self,
         cli: Any, # The client to begin with
         again: Callable[[], Any], # Makes one like it

@@ -239,7 +239,7 @@ def _names_usage(r: Any) -> bool:
 @patch
 def _ask(self: BaseClient, req: dict[str, Any], stream: bool = False, prefill: str = '',
     cb: Callable[..., Any] | None = None, came: Callable[..., Any] = noop, **show: Any) -> Flow:
-    "One request and its reply; `came` is given it or what had come, model and usage, and whether it is whole"
+    "One request and its reply; `came` is given it, or what had come, and the model with the usage that it reported"
     b, began, r, paid, err = Builder() if stream else None, time(), None, None, None
     try:
         need_key(self.cli)
@@ -263,7 +263,7 @@ def _ask(self: BaseClient, req: dict[str, Any], stream: bool = False, prefill: s
     finally:
         used = paid and (paid.model, plain_usage(paid.usage))
         if used: self._ledger.add(*used)
-        came(r, used, err is None)
+        came(r, used)
         if self.log is not None: self._note(req, r, err, began)
     try:
         if cb and isawaitable(told := cb(r)): yield ask('apply', partial(_awaited, told), None)

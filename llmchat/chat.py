@@ -20,7 +20,7 @@ from fastcore.meta import delegates
 from .asking import CountT, ListT, ReplyT, StreamT, T_
 from .client import Client
 from .display import Spent, inline, show_chat, spent_line
-from .drivers import Flow, Stream
+from .drivers import Stream
 from .keeping import Record, read_kept, turn_from, write_json
 from .pages import Beside, mk_md, mk_page, write_page
 from .plots import Plot, plot_spent

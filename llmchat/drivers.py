@@ -90,7 +90,7 @@ class AsyncIO(SyncIO):
             if self._stream: await self._stream.close()
 
 async def _aclose(items: Any) -> None:
-    "Close an async generator, unless the event loop is doing so: at its end it closes all at once, ours and those in ours"
+    "Close an async generator, unless the event loop is doing so: at its end it closes all that are open"
     try: await items.aclose()
     except RuntimeError as e:
         if 'already running' not in str(e): raise
@@ -139,6 +139,7 @@ async def _call(f: Callable[[], Any]) -> Any:
     "What `f` gives, in the end; a sync function runs in a thread"
     return await (f() if is_async(f) else _awaited(await _threaded(f)))
 
+# %% ../nbs/00g_drivers.ipynb #9d8a0016
 @patch
 async def apply(self: AsyncIO, f: Callable[[], Any], timeout: float | None) -> Any:
     with anyio.move_on_after(timeout):

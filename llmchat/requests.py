@@ -92,7 +92,8 @@ _share = dict(low=1/8, medium=1/4, high=1/2, xhigh=3/4, max=7/8) # Of `maxtok`, 
 
 def _effort(think: str, maxtok: int, info: Any) -> dict[str, Any]:
     "Arguments that ask for thinking by effort"
-    if not isinstance(think, str) or think not in _share: raise ValueError(f'think is {think!r}; it is one of {", ".join(_share)}')
+    if not isinstance(think, str) or think not in _share:
+        raise ValueError(f'think is {think!r}; it is one of {", ".join(_share)}')
     kinds = [can(info, 'thinking', 'types', k) for k in ('adaptive', 'enabled')]
     if kinds[0] is False and kinds[1] is not False:
         if maxtok > min_budget: return _budget(max(min_budget, int(maxtok * _share[think])), maxtok, info)

@@ -240,7 +240,7 @@ def _exchange(self: BaseChat, kw: dict[str, Any], stream: bool = False,
     return partial(self.c._exchange, box, settings, opts, run, before)
 
 @patch
-def _came(self: BaseChat, r: Any, used: Any, whole: bool) -> None:
+def _came(self: BaseChat, r: Any, used: Any) -> None:
     "Note what a request has brought"
     self.partial = r
     for ledger in (self._ledger, self._took) if used else (): ledger.add(*used)
