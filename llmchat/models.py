@@ -69,7 +69,7 @@ def info_key(cli: Any, model: str) -> tuple[str, str]:
     return str(getattr(cli, 'base_url', '')), model
 
 def _question(cli: Any, model: str) -> Any:
-    "What those share who wait for one answer: a sync call never waits for an async one, whose event loop it may hold up"
+    "What those share who wait for one answer: no sync call waits for an async one, whose event loop it may hold up"
     return *info_key(cli, model), type(cli).__name__.startswith('Async')
 
 def _hear(cli: Any, model: str, mine: Future[Any]) -> Flow:

@@ -120,8 +120,8 @@ def _begin(self: BaseChat) -> None:
     "Begin a turn, or `RuntimeError` if another one has not ended"
     with _marking:
         if self._busy:
-            raise RuntimeError('This chat is in the middle of a turn. Finish that one first: read its stream to the '
-                'end or `close` it; for several at once use several chats, which may share a client.')
+            raise RuntimeError('This chat is in the middle of a turn, or of a loop of them. Finish that first: read it '
+                'to the end or `close` it; for several at once use several chats, which may share a client.')
         self._busy = True
 
 @patch
