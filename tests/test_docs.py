@@ -1,5 +1,5 @@
 "The pages as they are written: each in the reading order, each with its plain-text copy"
-import re
+import ast, json, re
 from pathlib import Path
 
 import docs, drawing, pytest
@@ -24,6 +24,28 @@ def test_changelog_page_is_the_changelog():
 def test_drawing_is_what_its_text_says():
     assert drawing.drawing((nbs/'design.txt').read_text(encoding='utf-8')) == (nbs/'design.svg').read_text(encoding='utf-8')
 
+CELLS = [(nb.name, c) for nb in sorted(nbs.glob('*.ipynb')) for c in json.loads(nb.read_text(encoding='utf-8'))['cells']]
+def sources(kind): return [(name, ''.join(c['source'])) for name, c in CELLS if c['cell_type'] == kind]
+
+def checks_nothing(code):
+    "The lines that call `expect_fail` without `with`: they look like a check and are none"
+    tree = ast.parse(re.sub(r'^[!%].*', '', code, flags=re.M))
+    return [n.lineno for n in ast.walk(tree) if isinstance(n, ast.Expr) and isinstance(n.value, ast.Call)
+        and getattr(n.value.func, 'id', '') == 'expect_fail']
+
+def torn(text):
+    "The lines of tables that begin without a head"
+    return re.findall(r'(?:^|\n\n)(\|.*)(?!\n\|[ :-]*-)(?:\n|$)', text)
+
+def test_every_check_checks_something():
+    assert not [name for name, code in sources('code') if checks_nothing(code)]
+    assert checks_nothing("x = 1\nexpect_fail(lambda: 1/0, ZeroDivisionError)") == [2]
+    assert not checks_nothing("with expect_fail(ZeroDivisionError): 1/0")
+
+def test_tables_are_whole():
+    assert not [(name, line) for name, text in sources('markdown') for line in torn(text)]
+    assert torn('| a |\n|---|\n| b |\n\n| c |\n') == ['| c |'] and not torn('x\n\n| a |\n|:-:|\n| b |')
+
 STYLE = (nbs/'styles.css').read_text(encoding='utf-8')
 
 def test_styles_are_plain_css_and_fetch_nothing():
@@ -41,3 +63,11 @@ def test_a_link_to_elsewhere_is_no_problem(tmp_path):
 
 def test_broken_links_are_problems(tmp_path):
     assert list(docs.problems(tmp_path, [('a.ipynb', 'b.html')])) == ['a.ipynb: broken link b.html']
+
+@pytest.mark.parametrize('css', ['@import"https://x.org/a.css";', "@import 'https://x.org/a.css' screen;", '@import url(https://x.org/a.css);',
+    '@import\n"//x.org/a.css";', '@import url("https://fonts.x.org/css2?family=Lato:wght@4;7");'])
+def test_imports_from_elsewhere_are_taken_out(tmp_path, css):
+    "Quarto's Sass writes them without a blank"
+    (tmp_path/'a.css').write_text(css + 'p{margin:0}')
+    docs.drop_imports(tmp_path)
+    assert (tmp_path/'a.css').read_text() == 'p{margin:0}' and not list(docs.problems(tmp_path))

@@ -156,6 +156,15 @@ def mend(
     before, end, after = text.rpartition('</body>')
     page.write_text(f'{before}{here}{end}{after}', encoding='utf-8')
 
+def drop_imports(
+    docs:Path, # The rendered site
+):
+    "Take from its styles what they import from elsewhere."
+    for css in docs.rglob('*.css'):
+        text = css.read_text(encoding='utf-8')
+        local = re.sub(rf'@import\s*(?:url\()?["\']?{elsewhere}["\']?\)?[^;]*;', '', text)
+        if local!=text: css.write_text(local, encoding='utf-8')
+
 def finish(
     proc:Path, # Processed pages
     docs:Path, # The rendered site
@@ -163,10 +172,7 @@ def finish(
     "Everything that is added to a rendered site, whoever rendered it."
     write_text(proc, docs)
     for _,name in reading_order(proc): mend(docs/nbpath2html(Path(name)), name)
-    for css in docs.rglob('*.css'):
-        text = css.read_text(encoding='utf-8')
-        local = re.sub(rf'@import\s+(?:url\()?["\']?{elsewhere}["\']?\)?[^;]*;', '', text)
-        if local!=text: css.write_text(local, encoding='utf-8')
+    drop_imports(docs)
 
 fetched = [re.compile(p) for p in (
     rf'<script[^>]*src="({elsewhere})',
