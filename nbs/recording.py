@@ -125,9 +125,9 @@ def run(nb, *args, **env):
 
 def record(*only):
     "Record all notebooks again, or what is new in some of them, live and one after the other; then replay them to store what comes out"
-    told, nbs = whom(), [here/Path(name).name for name in only]
+    told, nbs = whom(), [Path(name).resolve() for name in only]
     if nbs and about() != told: sys.exit(f"The replies were given by {about()['answers']}: record all, or ask the same.")
-    nbs = nbs or sorted(nb for nb in here.glob('*.ipynb') if 'recorded()' in nb.read_text())
+    nbs = nbs or sorted(nb for nb in here.rglob('*.ipynb') if 'recorded()' in nb.read_text())
     with tempfile.TemporaryDirectory() as tmp:
         new = Path(tmp)
         (new/'about.json').write_text(json.dumps(told) + '\n')

@@ -9,7 +9,7 @@ from llmchat import URL, Sandbox, fetch_conf, mk_doc, mk_msg, search_conf
 from llmchat.requests import Settings
 
 nbs = Path(__file__).parent.parent/'nbs'
-pages = sorted(nbs.glob('10*.ipynb'))
+pages = sorted(nbs.rglob('10*.ipynb'))
 cells = [(p.stem, c['cell_type'], ''.join(c['source'])) for p in pages for c in json.loads(p.read_text(encoding='utf-8'))['cells']]
 
 # The entries of the card, and words that the page shows under each

@@ -9,7 +9,7 @@ nbs = root/'nbs'
 pages = [name for _,name in docs.reading_order(root)]
 
 def test_every_page_is_in_the_reading_order_once():
-    found = sorted(p.name for p in [*nbs.glob('*.ipynb'), *nbs.glob('*.md')])
+    found = sorted(p.relative_to(nbs).as_posix() for kind in ('*.ipynb', '*.md') for p in nbs.rglob(kind))
     assert sorted(pages) == found, 'website.sidebar in _quarto.yml is the one list of pages'
 
 def test_start_page_comes_first(): assert pages[0] == 'index.ipynb'
@@ -58,7 +58,7 @@ def test_what_is_fetched_from_elsewhere_is_found(tmp_path, bad):
     assert list(docs.problems(tmp_path))
 
 def test_a_link_to_elsewhere_is_no_problem(tmp_path):
-    (tmp_path/'a.html').write_text('<a href="https://x.org/">x</a><img alt="" src="a.svg">')
+    (tmp_path/'a.html').write_text('<a href="https://x.org/">x</a>')
     assert not list(docs.problems(tmp_path))
 
 def test_broken_links_are_problems(tmp_path):
@@ -71,3 +71,13 @@ def test_imports_from_elsewhere_are_taken_out(tmp_path, css):
     (tmp_path/'a.css').write_text(css + 'p{margin:0}')
     docs.drop_imports(tmp_path)
     assert (tmp_path/'a.css').read_text() == 'p{margin:0}' and not list(docs.problems(tmp_path))
+
+@pytest.mark.parametrize('name,text', [('x/a.html', '<a class="b" href="b.html#c">b</a>'), ('x/a.html.md', 'See [b](b.html.md).'),
+    ('x/a.html', '<img alt="" src="../1.png">'), ('llms.txt', f'- [b]({docs.get_config().doc_url}b.html.md)')])
+def test_a_link_to_a_file_that_is_not_there_is_found(tmp_path, name, text):
+    "Also one that the last step adds, when the builder has made its own check"
+    (tmp_path/name).parent.mkdir(exist_ok=True)
+    (tmp_path/name).write_text(text)
+    assert [p.startswith(f'{name}: broken link') for p in docs.problems(tmp_path)] == [True]
+    for at in 'x/b.html', 'x/b.html.md', '1.png', 'b.html.md': (tmp_path/at).parent.mkdir(exist_ok=True), (tmp_path/at).touch()
+    assert not list(docs.problems(tmp_path))

@@ -209,7 +209,7 @@ def command(notebooks, *args, **env):
         timeout=600)
 
 def write(notebooks, name, *cells):
-    first = 'from recording import recorded\nfrom llmchat import *', 'model = recorded()'
+    first = 'from nbs.recording import recorded\nfrom llmchat import *', 'model = recorded()'
     write_nb(new_nb([mk_cell(c) for c in (*first, *cells)]), notebooks.folder/name)
 
 def test_nobody_to_ask(notebooks):

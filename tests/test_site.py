@@ -24,7 +24,7 @@ flags = '''--disable-gpu --disable-quic --no-first-run --disable-background-netw
 
 if folder:
     import docs
-    sources = {docs.nbpath2html(Path(name)).name: root/'nbs'/name for _,name in docs.reading_order(root)}
+    sources = {docs.nbpath2html(Path(name)).as_posix(): root/'nbs'/name for _,name in docs.reading_order(root)}
 else: sources = {'no-site.html': Path('no-site')}
 
 

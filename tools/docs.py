@@ -1,8 +1,10 @@
 """Build the site into _docs without Quarto: nbdev processes the notebooks as `nbdev-docs` does, smalldocs renders them.
 `python tools/docs.py finish` completes a site that Quarto rendered: what both have in common is added here."""
 import json, re, shutil, sys
+from os.path import relpath
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
+from urllib.parse import unquote
 
 import yaml
 from fastcore.nbio import join_out, read_nb
@@ -62,10 +64,12 @@ def short_types(
 
 def text_of(
     src:Path, # A processed page, a notebook or Markdown
+    name:str, # Its path within the site's sources
 )->tuple[str,str,str,dict]: # Title, description, the page as plain text, its pictures by file name
     "A page for readers without a browser."
     def link(target):
-        target = target.removeprefix(get_config().doc_url.rstrip('/') + '/')
+        url = get_config().doc_url.rstrip('/') + '/'
+        if target.startswith(url): target = relpath(target.removeprefix(url), Path(name).parent)
         target = re.sub(r'^(?!https?:)([\w./-]+)\.ipynb(?=#|$)', lambda m: str(nbpath2html(Path(m[0]))), target)
         return re.sub(r'^(?!https?:)([\w./-]+)\.html(?=#|$)', r'\1.html.md', target)
     if src.suffix=='.md':
@@ -86,13 +90,14 @@ def write_text(
     cfg = get_config()
     lines, last = [f'# {cfg.title}', '', f'> {cfg.description}', ''], ''
     for section, name in reading_order(proc):
-        title, description, text, pictures = text_of(proc/name)
+        title, description, text, pictures = text_of(proc/name, name)
         dest = docs/f'{nbpath2html(Path(name))}.md'
+        dest.parent.mkdir(parents=True, exist_ok=True)
         dest.write_text(text, encoding='utf-8')
-        for n, data in pictures.items(): (docs/n).write_bytes(data)
+        for n, data in pictures.items(): (dest.parent/n).write_bytes(data)
         if section!=last: lines += ['', f'## {section}', '']
         last = section
-        lines.append(f'- [{title}]({cfg.doc_url}{dest.name})' + (f': {description}' if description else ''))
+        lines.append(f'- [{title}]({cfg.doc_url}{dest.relative_to(docs).as_posix()})' + (f': {description}' if description else ''))
     (docs/'llms.txt').write_text('\n'.join(lines) + '\n', encoding='utf-8')
 
 answered = '<p><em>The replies on this page'
@@ -106,8 +111,8 @@ def sources(
     what = 'the notebook' if name.endswith('.ipynb') else 'made from'
     url = f'{cfg.git_url}/blob/{cfg.branch}/{cfg.nbs_path.name}/{name}'
     return (f'<p class="page-sources">This page is {what} <a href="{url}">{cfg.nbs_path.name}/{name}</a>; '
-        f'here it is as <a href="{nbpath2html(Path(name))}.md">plain text</a>. '
-        '<a href="llms.txt">llms.txt</a> lists all pages.</p>')
+        f'here it is as <a href="{nbpath2html(Path(name)).name}.md">plain text</a>. '
+        f'<a href="{"../"*name.count("/")}llms.txt">llms.txt</a> lists all pages.</p>')
 
 def inlined(
     img:re.Match, # An `img` of a drawing of ours
@@ -144,7 +149,7 @@ def mend(
     text = page.read_text(encoding='utf-8')
     text = text.replace(answered, answered.replace('<p>', '<p class="answered-by">'))
     text = re.sub(rf'<script[^>]*src="{elsewhere}"[^>]*></script>', '', text)
-    text = re.sub(r'<img\b[^>]*\bsrc="([\w-]+\.svg)"[^>]*>', inlined, text)
+    text = re.sub(r'<img\b[^>]*\bsrc="(?:\.\./)*([\w-]+\.svg)"[^>]*>', inlined, text)
     text = re.sub(r'>source</a></p>\s*<h\d.*?</pre>', lambda m: short_types(m[0]), text, flags=re.S)
     text = re.sub(r'(<h\d[^>]*>[\w.]+)<strong>(\w+)</strong>(?=</h)', r'\1__\2__', text) # `__init__` is no bold type
     text = re.sub(r'(<pre\b[^>]*><code\b[^>]*>)(.*?)</code></pre>', hung, text, flags=re.S)
@@ -181,12 +186,31 @@ fetched = [re.compile(p) for p in (
     rf"""\bimport [^;]*from ["']({elsewhere})""",
     rf"""(?:@import|url\()\s*["']?({elsewhere})""")]
 
+links = {'.html': re.compile(r'<[a-z][^>]*\s(?:href|src)="([^"]+)"'), '.md': re.compile(r'(?<!`)\]\(([^()\s]+)\)(?!`)'),
+    '.txt': re.compile(r'\]\(([^()\s]+)\)')}
+
+def astray(
+    docs:Path, # The rendered site
+): # Pairs of file and link
+    "Links of pages, of their plain-text copies and of `llms.txt` that lead to no file of the site."
+    url = get_config().doc_url.rstrip('/') + '/'
+    for f in docs.rglob('*'):
+        if f.suffix not in links or '_files' in str(f.parent): continue
+        text = f.read_text(encoding='utf-8')
+        if f.suffix=='.html': text = re.sub(r'<(script|style|pre|code)\b.*?</\1>', '', text, flags=re.S)
+        if f.suffix=='.md': text = re.sub(r'^( *)(`{3,}|~{3,}).*?^\1\2|^ {4}[^\n]*$|`[^`\n]+`', '', text, flags=re.S|re.M)
+        for link in links[f.suffix].findall(text):
+            here = docs/link.removeprefix(url) if link.startswith(url) else f.parent/link
+            if re.match(r'[a-z]+:|//|#|&#', link) and not link.startswith(url): continue
+            path = Path(unquote(str(here).partition('#')[0].partition('?')[0]))
+            if not (path.is_file() or (path/'index.html').is_file()): yield f.relative_to(docs), link
+
 def problems(
     docs:Path, # The rendered site
     broken:list=(), # Broken links, as pairs of page and link
 ): # Lines of text
     "What must not be published: links to nowhere, and files fetched from elsewhere (maths, mermaid, web fonts)."
-    yield from (f'{page}: broken link {href}' for page,href in broken)
+    yield from (f'{page}: broken link {href}' for page,href in [*broken, *astray(docs)])
     for f in docs.rglob('*'):
         if f.suffix not in ('.html', '.css'): continue
         text = f.read_text(encoding='utf-8')
@@ -209,7 +233,6 @@ def build(
     dest:Path, # Where the site goes; what is there is replaced
 )->int: # The number of pages
     "The whole site, by smalldocs."
-    sys.path.insert(0, str(get_config().nbs_path)) # The notebooks import their recordings
     proc = process()
     with TemporaryDirectory() as tmp:
         root = Path(tmp)/'site'
