@@ -1,8 +1,8 @@
 "Facts about the repository that should stay true, checked on the files that git tracks."
-import re, subprocess, tomllib
+import ast, re, subprocess, sys, tomllib
 from configparser import ConfigParser
 from fnmatch import fnmatch
-from importlib.metadata import metadata, requires
+from importlib.metadata import metadata, packages_distributions, requires
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -56,6 +56,30 @@ def installed(extra):
     else: wanted = [r for r in reqs if not r.marker]
     return {f'{r.name}{r.specifier}' for r in wanted}
 
+def plain(name): return re.sub('[-_.]+', '-', name).lower()
+
+def imported(name):
+    "Packages that a file of ours imports, by the names that are installed; those of Python itself and ours aside"
+    own = {Path(n).stem for n in names if n.startswith(('tests/', 'tools/', 'bench/', 'nbs/'))} | {'llmchat', 'pytest_llmchat'}
+    for n in ast.walk(ast.parse(texts[name])):
+        if isinstance(n, ast.Import): found = [a.name for a in n.names]
+        elif isinstance(n, ast.ImportFrom): found = [] if n.level else [n.module]
+        elif isinstance(n, ast.Call) and ast.unparse(n.func) in ('LazyModule', 'importorskip', 'pytest.importorskip'):
+            found = [n.args[0].value] if isinstance(n.args[0], ast.Constant) else []
+        else: continue
+        yield from {m.partition('.')[0] for m in found} - own - sys.stdlib_module_names
+
+@pytest.mark.parametrize('folder', ['llmchat', 'tests', 'tools', 'bench', 'nbs'])
+def test_what_is_imported_is_named_in_settings(folder):
+    # What [DEFAULT] says is in every section, so the requirements are among the extras
+    extras = {k: v for k, v in settings['extras'].items() if folder != 'llmchat' or k not in ('dev', 'site', 'types')}
+    reqs = [Requirement(r) for v in extras.values() for r in v.split()]
+    named = {plain(name) for r in reqs for name in (r.name, *r.extras)}
+    ours = [n for n in names if n.startswith(f'{folder}/') and n.endswith('.py')]
+    found = {(m, n) for n in ours for m in imported(n)}
+    owners = packages_distributions()
+    assert ours and not [(m, n) for m, n in found if not named & {plain(d) for d in [m, *owners.get(m, ())]}]
+
 @pytest.mark.parametrize('extra', ['', 'local', 'sandbox', 'dev'])
 def test_requirements_are_those_of_settings(extra):
     wanted = settings['extras'][extra] if extra else settings['DEFAULT']['requirements']
@@ -84,11 +108,13 @@ def test_nothing_is_installed_from_pypi_under_our_name():
 def test_no_paths_of_somebodys_machine():
     assert not holding(r'(?<![\w.}])/(home|Users|root|tmp|private|var/folders)/\w')
 
-def test_data_files_are_shipped():
-    data = {n for n in names if n.startswith('llmchat/') and not n.endswith('.py')}
-    shipped = pyproject['tool']['setuptools']['package-data']['llmchat']
-    assert data >= {'llmchat/py.typed', 'llmchat/qwen_coder.jinja'}
-    assert not [n for n in data if not any(fnmatch(n, f'llmchat/{pattern}') for pattern in shipped)]
+def test_all_folders_and_files_are_shipped():
+    "The gate builds the wheel; here only the rules are looked at, with a folder and a data file that are not there yet"
+    find = pyproject['tool']['setuptools']['packages']['find']['include']
+    package = {n for n in names if n.startswith('llmchat/')} | {'llmchat/sandbox/rules.py', 'llmchat/sandbox/models.json'}
+    folders = {str(Path(n).parent).replace('/', '.') for n in package}
+    assert not [f for f in folders if not any(fnmatch(f, pattern) for pattern in find)]
+    assert pyproject['tool']['setuptools']['package-data'] == {'*': ['*']}
 
 def test_both_site_builders_read_one_file():
     assert (root/'nbs/_quarto.yml').resolve() == root.resolve()/'_quarto.yml'
