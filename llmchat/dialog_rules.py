@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from itertools import takewhile
 
 from .rules import (
-    Asked, Json, Spot, Turn, min_budget, re_name, rule, sampling, sampling_version, takes, temp_range)
+    Asked, Json, Spot, Turn, min_budget, re_call, re_id, re_name, rule, sampling, sampling_version, takes, temp_range)
 
 # %% auto #0
 __all__ = []
@@ -54,12 +54,13 @@ def _citations_of_user(q: Asked) -> Iterator[Json]:
         if s.role == 'user' and s.block.get('citations'): yield dict(at=s.at)
 
 # %% ../nbs/06j_dialog_rules.ipynb #f9431df7
-_id_pattern = '^[a-zA-Z0-9_-]+$'
+def _pattern(p: re.Pattern[str]) -> str: return f'^{p.pattern}$'
 
-@rule("{at}.tool_use.id: String should match pattern '{pattern}'")
-def _tool_use_id(q: Asked) -> Iterator[Json]:
-    for s in q.of('tool_use'):
-        if not re.fullmatch(_id_pattern, s.block['id']): yield dict(at=s.at, pattern=_id_pattern)
+@rule("{at}: String should match pattern '{pattern}'")
+def _call_id(q: Asked) -> Iterator[Json]:
+    for s in q.of('tool_use', 'tool_result'):
+        k = dict(tool_use='id', tool_result='tool_use_id')[kind := s.block['type']]
+        if not re_id.fullmatch(s.block[k]): yield dict(at=f'{s.at}.{kind}.{k}', pattern=_pattern(re_id))
 
 @rule('{at}: `tool_use` ids must be unique')
 def _same_tool_use_id(q: Asked) -> Iterator[Json]:
@@ -67,6 +68,18 @@ def _same_tool_use_id(q: Asked) -> Iterator[Json]:
     for s in q.of('tool_use'):
         if s.block['id'] in seen: yield dict(at=s.at)
         seen.add(s.block['id'])
+
+# %% ../nbs/06j_dialog_rules.ipynb #915fb4aa
+@rule('{at}.tool_use.name: String should have at {bound}')
+def _length_of_called_name(q: Asked) -> Iterator[Json]:
+    for s in q.of('tool_use'):
+        if not s.block['name']: yield dict(at=s.at, bound='least 1 character')
+        if len(s.block['name']) > 200: yield dict(at=s.at, bound='most 200 characters')
+
+@rule("{at}.tool_use.name: String should match pattern '{pattern}'", heard=False)
+def _called_name(q: Asked) -> Iterator[Json]:
+    for s in q.of('tool_use'):
+        if not re_call.fullmatch(s.block['name']): yield dict(at=s.at, pattern=_pattern(re_call))
 
 # %% ../nbs/06j_dialog_rules.ipynb #1e8f3293
 def _is_result(s: Spot) -> bool: return s.block['type'] == 'tool_result'
@@ -95,6 +108,12 @@ def _two_results(q: Asked) -> Iterator[Json]:
         for s in results:
             if ids.count(id := s.block['tool_use_id']) > 1: yield dict(at=s.at, id=id)
 
+# %% ../nbs/06j_dialog_rules.ipynb #21f612b7
+@rule('{at}.tool_result: content cannot be empty if `is_error` is true')
+def _empty_error(q: Asked) -> Iterator[Json]:
+    for s in q.of('tool_result'):
+        if s.block.get('is_error') and not s.block.get('content'): yield dict(at=s.at)
+
 # %% ../nbs/06j_dialog_rules.ipynb #55e267bc
 @rule('messages.{i}: `tool_use` ids were found without `tool_result` blocks immediately after: {ids}. '
     'Each `tool_use` block must have a corresponding `tool_result` block in the next message.')
@@ -114,13 +133,12 @@ def _server_result_without_call(q: Asked) -> Iterator[Json]:
             yield dict(at=s.at, kind=kind, id=s.block['tool_use_id'])
 
 # %% ../nbs/06j_dialog_rules.ipynb #027e0681
-_name_pattern = f'^{re_name.pattern}$'
 _key_pattern = '^[a-zA-Z0-9_.-]{1,64}$'
 
 @rule("{at}.name: String should match pattern '{pattern}'")
 def _tool_name(q: Asked) -> Iterator[Json]:
     for at, t in q.tools:
-        if not re_name.fullmatch(t['name']): yield dict(at=at, pattern=_name_pattern)
+        if not re_name.fullmatch(t['name']): yield dict(at=at, pattern=_pattern(re_name))
 
 @rule('tools: Tool names must be unique.')
 def _same_tool_name(q: Asked) -> Iterator[Json]:

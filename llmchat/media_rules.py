@@ -7,12 +7,13 @@ Docs: https://llmchat-owner.github.io/llmchat/media_rules.html.md"""
 # %% ../nbs/06k_media_rules.ipynb #b8538e70
 from __future__ import annotations
 
-import binascii, re
+import binascii
 from collections.abc import Iterator
 from itertools import chain
 from typing import Any, NamedTuple
 
-from .rules import Asked, Json, max_image, max_marks, media_type, rule, ttls
+from .rules import (
+    Asked, Json, image_size, max_image, max_marks, media_type, most_media, pdf_pages, rule, ttls)
 
 # %% auto #0
 __all__ = ['Media']
@@ -35,9 +36,7 @@ def _media(q: Asked, block: str) -> Iterator[Media]:
         except ValueError: data = None
         yield Media(f'{s.at}.{path}', s.block['source'], data, media_type(data or b''))
 
-def _most_media(q: Asked) -> int:
-    "How many pictures and documents, and pages of PDFs, a request may have"
-    return 100 if ((q.info or {}).get('max_input_tokens') or 0) <= 200_000 else 600
+def _most(q: Asked) -> int: return most_media((q.info or {}).get('max_input_tokens') or 0)
 
 # %% ../nbs/06k_media_rules.ipynb #9d19b77b
 @rule('{at}: image exceeds 5 MB maximum: {n} bytes > {most} bytes')
@@ -53,7 +52,7 @@ def _base64(q: Asked) -> Iterator[Json]:
 @rule('Could not process image')
 def _no_image(q: Asked) -> Iterator[Json]:
     for m in _media(q, 'image'):
-        if not (m.kind or '').startswith('image/'): yield {}
+        if not image_size(m.data or b''): yield {}
 
 # %% ../nbs/06k_media_rules.ipynb #7448f4ac
 @rule('{at}: The image was specified using the {said} media type, but the image appears to be a {kind} image')
@@ -69,14 +68,14 @@ def _no_pdf(q: Asked) -> Iterator[Json]:
 # %% ../nbs/06k_media_rules.ipynb #f4a82b8e
 @rule('{at}: A maximum of {most} PDF pages may be provided.')
 def _pages(q: Asked) -> Iterator[Json]:
-    most = _most_media(q)
+    most, n = _most(q), 0
     for m in _media(q, 'document'):
-        if len(re.findall(rb'/Type\s*/Page\b', m.data or b'')) > most: yield dict(at=m.at, most=most)
+        if (n := n + pdf_pages(m.data or b'')) > most: yield dict(at=m.at, most=most)
 
 @rule('too many images and documents: {images} + {documents} > {most}')
 def _many_images(q: Asked) -> Iterator[Json]:
     images, documents = (len(q.by_kind.get(k, ())) for k in ('image', 'document'))
-    if images + documents > (most := _most_media(q)): yield dict(images=images, documents=documents, most=most)
+    if images + documents > (most := _most(q)): yield dict(images=images, documents=documents, most=most)
 
 # %% ../nbs/06k_media_rules.ipynb #2042ae49
 @rule('{at}: This model does not support {what}.', heard=False)

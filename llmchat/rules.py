@@ -17,9 +17,10 @@ from typing import Any, NamedTuple, TypeAlias
 from fastcore.basics import first
 
 # %% auto #0
-__all__ = ['max_image', 'max_request', 'max_messages', 'max_marks', 'min_budget', 'temp_range', 'ttls', 're_name', 'versions',
-           'sampling_version', 'sampling', 'Json', 'rules', 'media_type', 'is_blank', 'can', 'takes', 'Spot', 'Turn',
-           'Asked', 'Refusal', 'Rule', 'Table', 'rule', 'refusal']
+__all__ = ['max_image', 'max_request', 'max_messages', 'max_marks', 'min_budget', 'temp_range', 'ttls', 'max_media', 're_name',
+           're_call', 're_id', 'versions', 'sampling_version', 'sampling', 'Json', 'rules', 'media_type', 'image_size',
+           'pdf_pages', 'most_media', 'is_blank', 'can', 'takes', 'Spot', 'Turn', 'Asked', 'Refusal', 'Rule', 'Table',
+           'rule', 'refusal']
 
 # %% ../nbs/06a_rules.ipynb #c275d7f9
 max_image = 5 * 1024 * 1024 # Bytes of base64 in a picture
@@ -29,7 +30,10 @@ max_marks = 4 # Cache breakpoints in a request
 min_budget = 1024 # Tokens; the smallest thinking budget
 temp_range = 0, 1 # Lowest and highest temperature
 ttls = '5m', '1h' # Lifetimes of a cache entry, shortest first
+max_media = 100, 600 # Pictures, and pages of PDFs, in a request: for contexts of up to 200,000 tokens; for others
 re_name = re.compile('[a-zA-Z0-9_-]{1,128}') # Name of a tool
+re_call = re.compile('[a-zA-Z0-9_-]{1,200}') # The same where it is called
+re_id = re.compile('[a-zA-Z0-9_-]+') # Id of a call
 
 # %% ../nbs/06a_rules.ipynb #54ba8f01
 versions = '2023-01-01', '2023-06-01', '2026-10-21' # Oldest first
@@ -46,6 +50,49 @@ def media_type(
     "Media type of `data`, told by its first bytes"
     if data[:4] == b'RIFF' and data[8:12] == b'WEBP': return 'image/webp'
     return first(kind for start, kind in _magic.items() if data.startswith(start))
+
+# %% ../nbs/06a_rules.ipynb #8f5a1478
+def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+    "What the first frame header of a JPEG says"
+    i = 2
+    while data[i:i+1] == b'\xff' and i + 9 <= len(data):
+        kind, n = data[i+1], int.from_bytes(data[i+2:i+4], 'big')
+        if 0xc0 <= kind < 0xd0 and kind not in (0xc4, 0xc8, 0xcc):
+            return int.from_bytes(data[i+7:i+9], 'big'), int.from_bytes(data[i+5:i+7], 'big')
+        i += 1 if kind == 0xff else 2 + n # any number of 0xff may stand before a marker
+    return None
+
+def _webp_size(data: bytes) -> tuple[int, int] | None:
+    "What the first chunk of a WebP says"
+    num = lambda i, n: int.from_bytes(data[i:i+n], 'little')
+    if data[12:16] == b'VP8X': return num(24, 3) + 1, num(27, 3) + 1
+    if data[12:16] == b'VP8L' and data[20:21] == b'/': return (num(21, 4) & 0x3fff) + 1, (num(21, 4) >> 14 & 0x3fff) + 1
+    return (num(26, 2) & 0x3fff, num(28, 2) & 0x3fff) if data[23:26] == b'\x9d\x01*' else None
+
+# %% ../nbs/06a_rules.ipynb #f00c4393
+def image_size(
+    data: bytes # What an image file holds
+) -> tuple[int, int] | None: # Width and height in pixels; `None` if its header says none: it is no image
+    "Size of an image, as its header says"
+    kind, num = media_type(data), lambda i, n, order: int.from_bytes(data[i:i+n], order)
+    size = None
+    if kind == 'image/png' and data[12:16] == b'IHDR': size = num(16, 4, 'big'), num(20, 4, 'big')
+    if kind == 'image/gif': size = num(6, 2, 'little'), num(8, 2, 'little')
+    if kind == 'image/jpeg': size = _jpeg_size(data)
+    if kind == 'image/webp': size = _webp_size(data)
+    return size if size and all(size) and len(data) > 25 else None
+
+def pdf_pages(
+    data: bytes # What a PDF file holds
+) -> int: # 0 where it is compressed throughout
+    "How many pages a PDF names in the open"
+    return len(re.findall(rb'/Type\s*/Page\b', data))
+
+def most_media(
+    tokens: int | None # Of the model's context; `None`: not known
+) -> int:
+    "How many pictures, and how many pages of PDFs, a request may have"
+    return max_media[tokens is None or tokens > 200_000]
 
 # %% ../nbs/06a_rules.ipynb #637c5c2f
 def is_blank(

@@ -1,16 +1,17 @@
 "What the API refuses, and that the sandbox refuses it in the same way: shape, rules, recorded requests"
-import asyncio, base64, json, subprocess, sys, warnings
+import asyncio, base64, io, json, subprocess, sys, warnings
 from functools import cache
 
 import anthropic, pytest
 from hypothesis import given, strategies as st
 from jsonschema import Draft202012Validator
+from PIL import Image
 
 from common import MODEL, PDF, PNG, GIF, Sync, Async, needs_recordings, recorded, seeded
 from llmchat import mk_doc, mk_msg
 from llmchat import validation
 from llmchat.requests import mk_request
-from llmchat.rules import Asked, max_image, max_marks, rules, versions
+from llmchat.rules import Asked, image_size, max_image, max_marks, rules, versions
 from llmchat.sandbox import Sandbox, mk_model
 from llmchat.validation import bad_schema, misshapen, refused, request_schema
 
@@ -111,6 +112,12 @@ BAD = {
     'two results': (asks(HI, said(call()), user(result(), result())), 'messages.2.content.0: each tool_use must have a single result. Found multiple `tool_result` blocks with id: t1'),
     'one id twice': (asks(HI, said(call(), call()), user(result())), 'messages.1.content.1: `tool_use` ids must be unique'),
     'odd id': (asks(HI, said(call('t 1')), user(result('t 1'))), "messages.1.content.0.tool_use.id: String should match pattern '^[a-zA-Z0-9_-]+$'"),
+    'odd id of a result': (asks(user(result('t 1'))), "messages.0.content.0.tool_result.tool_use_id: String should match pattern '^[a-zA-Z0-9_-]+$'"),
+    'call of no name': (asks(HI, said(call(name='')), user(result())), 'messages.1.content.0.tool_use.name: String should have at least 1 character'),
+    'call of a long name': (asks(HI, said(call(name='n' * 201)), user(result())), 'messages.1.content.0.tool_use.name: String should have at most 200 characters'),
+    'call of an odd name': (asks(HI, said(call(name='get.time')), user(result())), "messages.1.content.0.tool_use.name: String should match pattern '^[a-zA-Z0-9_-]{1,200}$'"),
+    'empty error': (asks(HI, said(call()), user(result(content='') | dict(is_error=True))), 'messages.2.content.0.tool_result: content cannot be empty if `is_error` is true'),
+    'error of no blocks': (asks(HI, said(call()), user(result(content=[]) | dict(is_error=True))), 'messages.2.content.0.tool_result: content cannot be empty if `is_error` is true'),
     'server result of nothing': (asks(HI, said(dict(type='web_search_tool_result', tool_use_id='s1', content=[]), text('x')), HI), 'messages.1.content.0: unexpected `tool_use_id` found in `web_search_tool_result` blocks: s1. Each `web_search_tool_result` block must have a corresponding `server_tool_use` block before it.'),
     # tools
     'tool name': (asks(tools=[tool('what time')]), "tools.0.custom.name: String should match pattern '^[a-zA-Z0-9_-]{1,128}$'"),
@@ -139,11 +146,15 @@ BAD = {
     'large picture': (asks(user(image(data='A' * (max_image + 4)))), 'messages.0.content.0.image.source.base64: image exceeds 5 MB maximum: 5242884 bytes > 5242880 bytes'),
     'no base64': (asks(user(image(data='Hello!'))), 'messages.0.content.0.image.source.base64: invalid base64 data'),
     'no picture': (asks(user(image(data=b'Hello!'))), 'Could not process image'),
+    'no picture but its first bytes': (asks(user(image(data=PNG[:8] + b'and so on'))), 'Could not process image'),
+    'picture of no size': (asks(user(image('image/gif', data=b'GIF89a' + bytes(20)))), 'Could not process image'),
     'picture of another kind': (asks(user(image('image/jpeg'))), 'messages.0.content.0.image.source.base64: The image was specified using the image/jpeg media type, but the image appears to be a image/png image'),
     'the same in a result': (asks(HI, said(call()), user(result(content=[text('x'), image('image/jpeg', GIF)]))), 'messages.2.content.0.tool_result.content.1.image.source.base64: The image was specified using the image/jpeg media type, but the image appears to be a image/gif image'),
     'no PDF': (asks(user(pdf(PNG))), 'messages.0.content.0.pdf.source.base64.data: The PDF specified was not valid.'),
     'long PDF': (asks(user(pdf(PDF + PAGE * 101))), 'messages.0.content.0.pdf.source.base64.data: A maximum of 100 PDF pages may be provided.'),
     'long PDF, wide model': (asks(user(pdf(PDF + PAGE * 601)), model='claude-wide'), 'messages.0.content.0.pdf.source.base64.data: A maximum of 600 PDF pages may be provided.'),
+    'several PDFs': (asks(user(pdf(PDF + PAGE * 60), pdf(PDF + PAGE * 41))), 'messages.0.content.1.pdf.source.base64.data: A maximum of 100 PDF pages may be provided.'),
+    'many pictures, wide model': (asks(HI, said(call()), user(result(content=[image()] * 601)), model='claude-wide'), 'too many images and documents: 601 + 0 > 600'),
     'many pictures': (asks(user(*[image()] * 100, pdf())), 'too many images and documents: 100 + 1 > 100'),
     'picture for a blind model': (asks(user(image()), model=PLAIN), 'messages.0.content.0: This model does not support image_input.'),
     'PDF for a blind model': (asks(user(pdf()), model=PLAIN), 'messages.0.content.0: This model does not support pdf_input.'),
@@ -257,6 +268,15 @@ def test_without_jsonschema_a_warning_says_what_to_install(monkeypatch):
 def test_the_table_loads_nothing_heavy():
     code = "import sys, llmchat.rules, llmchat.validation; assert not {'anthropic', 'jsonschema', 'pydantic', 'pydantic_core'} & sys.modules.keys()"
     subprocess.run([sys.executable, '-c', code], check=True)
+
+@seeded
+@given(st.sampled_from([('PNG', 'RGB', {}), ('GIF', 'P', {}), ('JPEG', 'RGB', {}), ('JPEG', 'L', dict(progressive=True, exif=b'Exif\0\0x')), ('WEBP', 'RGB', {}),
+    ('WEBP', 'RGBA', dict(lossless=True)), ('WEBP', 'RGB', dict(exif=b'Exif\0\0'))]), st.integers(1, 5000), st.integers(1, 9))
+def test_the_size_of_an_image_is_read_of_its_header(how, width, height):
+    kind, mode, kw = how
+    Image.new(mode, (width, height)).save(buf := io.BytesIO(), kind, **kw)
+    assert image_size(buf.getvalue()) == (width, height)
+    for n in (4, 9, 15, 25): assert image_size(buf.getvalue()[:n]) is None
 
 # ---- recorded requests
 
