@@ -1,4 +1,4 @@
-# What is done by hand while working; `bash .ci/run` does all of it, and more, in a fresh environment.
+# What is done by hand while working; `bash .ci/run` does all of it, and more, in fresh environments.
 .PHONY: test export drawing readme docs check-site record clean
 
 test:    ## Run the notebooks in replay, then pytest
