@@ -8,11 +8,11 @@ Docs: https://llmchat-owner.github.io/llmchat/messages.html.md"""
 __all__ = ['URL', 'mk_block', 'mk_msg', 'mk_msgs', 'mk_doc']
 
 # %% ../nbs/00a_messages.ipynb #3e10db0b
-import base64, io
+import base64, binascii, io
 from pathlib import Path
 from typing import Any, Literal, Sequence
 
-from .rules import is_blank, max_image, media_type, ttls
+from .rules import image_size, is_blank, max_image, media_type, ttls
 
 # %% ../nbs/00a_messages.ipynb #c29d095a
 def _media_block(data: bytes, what: str) -> dict[str, Any]:
@@ -25,6 +25,9 @@ def _media_block(data: bytes, what: str) -> dict[str, Any]:
     if kind != 'application/pdf' and len(b64) > max_image:
         raise ValueError(f'{what} is too large for an image: {len(b64):,} bytes as sent, at most {max_image:,} '
             f'are allowed, which is a file of {max_image*3//4:,}. Make it smaller before sending.')
+    if kind != 'application/pdf' and not image_size(data):
+        raise ValueError(f'{what} begins as {kind}, but holds no picture: its header says no width and height. Is it '
+            'damaged, or cut off?')
     block = 'document' if kind == 'application/pdf' else 'image'
     return dict(type=block, source=dict(type='base64', media_type=kind, data=b64))
 
@@ -97,6 +100,22 @@ def mk_block(
     if hasattr(o, 'save') and hasattr(o, 'mode'): return _pil_block(o, what)
     raise TypeError(f'{what} is a {type(o).__name__}: {o!r:.80}. A message is made of str, bytes of an image or PDF, '
         'Path, URL, PIL images, SDK blocks, dict blocks with a `type`, or a list of these.')
+
+# %% ../nbs/00a_messages.ipynb #36a2e172
+def sound_block(
+    block: dict[str, Any], # A block of the right shape
+    what: str = 'The content' # What errors call it
+) -> dict[str, Any]: # The same; a picture has the media type that its bytes tell
+    "A block, if what is in it can be read; `ValueError` for blank text, and for what is no picture or PDF"
+    source = block['source'] if isinstance(block.get('source'), dict) else {}
+    inner = source.get('content', block.get('content'))
+    for b in inner if isinstance(inner, list) else (): sound_block(b, f'A part of {what[0].lower()}{what[1:]}')
+    if 'text' in (block['type'], source.get('type')): _text(source.get('data') or block.get('text') or '', what)
+    if source.get('type') != 'base64': return block
+    try: made = _media_block(base64.b64decode(source['data']), what)
+    except binascii.Error as e: raise ValueError(f'{what} is not base64: {e}') from e
+    if made['type'] == block['type']: return {**block, 'source': made['source']}
+    raise ValueError(f"{what} is {made['source']['media_type']}, and its block has the type {block['type']!r}")
 
 # %% ../nbs/00a_messages.ipynb #9dc5591e
 def _mark(blocks: list[dict[str, Any]], ttl: str | None) -> list[dict[str, Any]]:

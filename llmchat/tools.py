@@ -19,10 +19,11 @@ from fastcore.basics import noop
 
 from .encoding import Schemas, to_send
 from .drivers import Flow, SyncIO, ask, finish
-from .messages import media_type, mk_block, mk_msg
+from .messages import is_blank, media_type, mk_block, mk_msg, sound_block
 from .replies import find_blocks
 from .schemas import BadCall, Tool, bind, check, mk_tool, re_name, schema_of, tool_name
-from .sdk import anthropic
+from .sdk import anthropic, pydantic
+from .streams import check_sendable
 
 # %% ../nbs/00h_tools.ipynb #573ca2f7
 log = logging.getLogger('llmchat')
@@ -52,23 +53,35 @@ def _data(o: Any) -> str:
     except ValueError: return str(o)
 
 # %% ../nbs/00h_tools.ipynb #5e9ae794
-_block_parts = dict(text=dict(text=str), image=dict(source=dict), document=dict(source=dict),
-    search_result=dict(source=str, title=str, content=list), tool_reference=dict(tool_name=str),
-    browser_state=dict(tabs=list))
+@functools.cache
+def _result_blocks() -> Any:
+    "Reads a block of a result, as the SDK's types describe it"
+    return pydantic.TypeAdapter(anthropic.types.tool_result_block_param.Content)
 
 def _is_block(o: Any) -> bool:
-    "Is `o`, a dict or an object, a block that a result may hold?"
-    if not isinstance(o, dict): return hasattr(o, 'to_dict') and str(getattr(o, 'type', '')) in _block_parts
-    parts = _block_parts.get(str(o.get('type')))
-    return parts is not None and all(isinstance(o.get(k), T) for k, T in parts.items())
+    "Is `o` a block that a result may hold, with nothing more in it?"
+    if not (isinstance(o, dict) and isinstance(o.get('type'), str)): return False
+    try: read = _result_blocks().validate_python(o, strict=True)
+    except ValueError: return False
+    try: return bool(_result_blocks().dump_python(read, mode='json', warnings=False) == o)
+    except ValueError: return False
 
+def _sound(b: dict[str, Any]) -> dict[str, Any]:
+    "A block as a result can hold it; `ValueError` if none can"
+    if b['type'] == 'text': return {k: v for k, v in b.items() if k != 'citations'}
+    check_sendable(b)
+    return sound_block(b, 'The result')
+
+# %% ../nbs/00h_tools.ipynb #ad4e3780
 def _block(o: Any) -> dict[str, Any] | None:
     "The block for something that is a block or picture already; None for data"
     if hasattr(o, 'savefig'):
         o.savefig(buf := io.BytesIO(), format='png')
         return mk_block(buf.getvalue())
-    if isinstance(o, bytes): return mk_block(o) if media_type(o) else None
-    return mk_block(o) if _is_block(o) or hasattr(o, 'save') and hasattr(o, 'mode') else None
+    if isinstance(o, bytes): return mk_block(o, 'The result') if media_type(o) else None
+    if hasattr(o, 'save') and hasattr(o, 'mode'): return mk_block(o, 'The result')
+    if hasattr(o, 'to_dict') and isinstance(getattr(o, 'type', None), str): o = mk_block(o)
+    return _sound(o) if _is_block(o) else None
 
 # %% ../nbs/00h_tools.ipynb #a2336270
 def _typed(r: ToolResult) -> str | list[dict[str, Any]]:
@@ -129,11 +142,14 @@ def _complaint(e: Exception, name: str) -> str | list[dict[str, Any]]:
     "What the model is told of an error; a tool may itself raise a `BadCall`, whose text is for the model"
     if isinstance(e, BadCall): return str(e)
     log.info('The tool %s failed', name, exc_info=e)
-    if isinstance(e, anthropic.lib.tools.ToolError): return to_content(e.content)
+    if isinstance(e, anthropic.lib.tools.ToolError):
+        try: return to_content(e.content)
+        except ValueError as wrong: e = wrong
     return f'{type(e).__name__}: {e}'
 
 # %% ../nbs/00h_tools.ipynb #913e57f8
 max_result = 100_000 # Characters of a result that the model is sent
+_no_reason = 'The tool failed, and said nothing about it.'
 
 def _cut(text: str, most: int) -> str:
     "The first `most` characters, and a note if there are more"
@@ -152,6 +168,7 @@ def _cut_blocks(blocks: list[dict[str, Any]], most: int) -> list[dict[str, Any]]
 def _result(call: dict[str, Any], content: Any, failed: bool = False, most: int = max_result) -> dict[str, Any]:
     "The `tool_result` block for a call"
     content = _cut(content, most) if isinstance(content, str) else _cut_blocks(content, most)
+    if failed and (not content or isinstance(content, str) and is_blank(content)): content = _no_reason
     res = dict(type='tool_result', tool_use_id=call['id'], content=content)
     return res | dict(is_error=True) if failed else res
 

@@ -466,7 +466,7 @@ def async_raiser(e):
 @pytest.mark.parametrize('make', [raiser, async_raiser])
 @pytest.mark.parametrize('e,says', [(ZeroDivisionError('division by zero'), 'ZeroDivisionError: division by zero'), (KeyError('k'), "KeyError: 'k'"),
     (TimeoutError(), 'TimeoutError: '), (TimeoutError('mine'), 'TimeoutError: mine'), (ValueError('\ud800'), 'ValueError: \\ud800'),
-    (ToolError('text'), 'text'), (ToolError([NOTE, PICTURE]), [NOTE, PICTURE]), (ToolError([dict(type='text', text='')]), '')])
+    (ToolError('text'), 'text'), (ToolError([NOTE, PICTURE]), [NOTE, PICTURE]), (ToolError([dict(type='text', text='')]), 'The tool failed, and said nothing about it.')])
 def test_exceptions_tell_type_and_message_and_log_the_rest(make, e, says, run, caplog):
     caplog.set_level(logging.INFO, 'llmchat')
     res = run(CALL, [make(e)])
