@@ -22,7 +22,7 @@ from typing import Any
 
 from fastcore.basics import noop, patch
 
-from .keeping import Journal, version
+from .keeping import Journal, malformed, open_file, version
 
 # %% ../nbs/04a_jobs.ipynb #d72871d4
 states = ('unsent', 'sent', 'succeeded', 'errored', 'canceled', 'expired')
@@ -80,15 +80,15 @@ class Job:
 def _read(self: Job) -> None:
     "Index the file"
     self._forget()
-    at = 0
-    with open(self.path, 'rb') as f:
+    at, torn = 0, b''
+    with open_file(self.path) as f:
         for line in f:
-            if not line.endswith(b'\n'): break
-            self._note(line, at)
+            if not line.endswith(b'\n'): torn = line; break
+            try: self._note(line, at)
+            except malformed as e: raise ValueError(f'{self.path} is damaged at byte {at}: {e}') from e
             at += len(line)
-    if at: os.truncate(self.path, at)
-    elif not b'{"llmchat":'.startswith(self.path.read_bytes()[:11]): raise self._alien()
-    self._log = Journal(self.path, at, self.path.stat().st_size - at)
+    if not at and not b'{"llmchat":'.startswith(torn[:11]): raise self._alien()
+    self._log = Journal(self.path, at, len(torn))
 
 @patch
 def _alien(self: Job) -> ValueError:
@@ -138,10 +138,13 @@ def _waits(self: Job, n: int) -> bool: return n < len(self.state) and self.state
 # %% ../nbs/04a_jobs.ipynb #3e224ff9
 @patch
 def _mark(self: Job, ranges: Iterable[Iterable[int]], state: int) -> None:
-    for a, b in ranges: self.state[a:b] = bytes([state]) * (b - a)
+    for a, b in ranges:
+        if not 0 <= a <= b <= len(self): raise ValueError(f'there are no requests {a} to {b}')
+        self.state[a:b] = bytes([state]) * (b - a)
 
 @patch
 def _on_ready(self: Job, n: int, entry: Any) -> None:
+    if n != len(self.starts): raise ValueError(f'{n} requests are said to be there, not {len(self.starts)}')
     self.about = entry
     self.state, self.at, self.size = bytearray(n), array('q', [0]) * n, array('q', [0]) * n
 
