@@ -95,8 +95,13 @@ class AsyncChat(AnyChat['Awaitable[Message]', AsyncStream, Awaitable[int], Await
     "`Chat`, awaited"
     _client = AsyncClient
 
+    async def close(self) -> None:
+        "End the turn that a stream or loop is in the middle of, wherever that is, and its connection; nothing else"
+        if io := self._end(): await io.close()
+
     async def __aenter__(self) -> 'AsyncChat': return self
     async def __aexit__(self, *exc: Any) -> None:
+        await self.close()
         if self._made: await self.c.close()
 
     if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from fastcore.meta import delegates
 from .asking import CountT, ListT, ReplyT, StreamT, T_
 from .client import Client
 from .display import Spent, inline, show_chat, spent_line
-from .drivers import Stream
+from .drivers import Flow, Stream, SyncIO, finish
 from .keeping import Record, read_kept, turn_from, write_json
 from .pages import Beside, mk_md, mk_page, write_page
 from .plots import Plot, plot_spent
@@ -91,16 +91,8 @@ class _Answers(_Loops[ReplyT, StreamT, CountT, ListT]):
 class _Turns(_Answers[ReplyT, StreamT, CountT, ListT]):
     def undo(self) -> list[dict[str, Any]]:
         "Take the last turn back; the messages that it had added; `RuntimeError` in the middle of a turn"
-        self._begin()
-        try:
-            if not self._turns: raise ValueError('There is no turn of this chat to take back.')
-            at, old, *_ = self._turns[-1]
-            self._note(self.h[:at] + old, undo=True, at=at, add=old, last=0, paused=False)
-            self._turns.pop()
-            taken, self.h[at:] = self.h[at:], old
-            self.last, self._paused = [], None
-            return taken
-        finally: self._busy = False
+        io = SyncIO(None)
+        return finish(self._alone(self._undone(), io), io)
 
     @delegates(Client.__call__, but=['msgs'])
     def retry(self, stream: bool = False, **kwargs: Any) -> Any:
@@ -113,9 +105,23 @@ class _Turns(_Answers[ReplyT, StreamT, CountT, ListT]):
         "A copy with the same client and settings that goes its own way; its totals begin at zero"
         res = object.__new__(type(self))
         vars(res).update(vars(self), h=deepcopy(self.h), settings={**self.settings}, calls=0, _turns=list(self._turns),
-            _ledger=Ledger(), _busy=False, _record=None, _made=False)
+            _ledger=Ledger(), _at_work={}, _record=None, _made=False)
         if self._paused is not None: res._paused = res.h[-1]
         return res
+
+# %% ../nbs/00l_chat.ipynb #681332fe
+@patch
+def _undone(self: _Turns) -> Flow:
+    "The flow of `undo`"
+    yield from () # There is nothing to wait for
+    if not self._turns: raise ValueError('There is no turn of this chat to take back.')
+    at, old, *_ = self._turns[-1]
+    self._note(self.h[:at] + old, undo=True, at=at, add=old, last=0, paused=False)
+    self._turns.pop()
+    taken, self.h[at:] = self.h[at:], old
+    self.last, self._paused = [], None
+    return taken
+
 
 # %% ../nbs/00l_chat.ipynb #c8aab83c
 class _Kept(_Turns[ReplyT, StreamT, CountT, ListT]):
@@ -161,14 +167,14 @@ def __getstate__(self: _Kept) -> dict[str, Any]:
     tools = self.settings['tools']
     each = tools if isinstance(tools, (list, tuple)) else [tools]
     for f in each: pickled(f, f'the tool {getattr(f, "__name__", None) or getattr(f, "name", f)!r}')
-    kept = {k: v for k, v in vars(self).items() if k not in ('_busy', '_record', '_paused', 'ns')}
+    kept = {k: v for k, v in vars(self).items() if k not in ('_at_work', '_record', '_paused', 'ns')}
     more = dict(ns=pickled(self.ns, 'ns='), paused=self._paused is not None)
     return kept | more | dict(settings=settings | dict(tools=tools))
 
 @patch
 def __setstate__(self: _Kept, kept: dict[str, Any]) -> None:
     paused = kept.pop('paused')
-    vars(self).update(kept, _busy=False, _record=None)
+    vars(self).update(kept, _at_work={}, _record=None)
     self._paused = self.h[-1] if paused else None
 
 # %% ../nbs/00l_chat.ipynb #d15b1a02
@@ -221,8 +227,13 @@ class AnyChat(_Pages[ReplyT, StreamT, CountT, ListT]):
 # %% ../nbs/00l_chat.ipynb #4533c189
 class Chat(AnyChat['Message', Stream, int, list[Any]]):
     "A conversation: `h` is its history, each call a turn"
+    def close(self) -> None:
+        "End the turn that a stream or loop is in the middle of, wherever that is, and its connection; nothing else"
+        if io := self._end(): io.close()
+
     def __enter__(self) -> 'Chat': return self
     def __exit__(self, *exc: Any) -> None:
+        self.close()
         if self._made: self.c.close()
 
     if TYPE_CHECKING:

@@ -10,6 +10,7 @@ __all__ = ['BaseChat', 'LimitReached']
 # %% ../nbs/00ka_turns.ipynb #632d348d
 from collections.abc import Callable
 from functools import partial
+from inspect import GEN_CLOSED, getgeneratorstate
 from threading import Lock
 from typing import Any, Generic, TYPE_CHECKING
 
@@ -75,7 +76,8 @@ class BaseChat(Totals, Generic[ReplyT, StreamT, CountT, ListT]):
         self.cont_pr, self.ns, self.calls = cont_pr, ns, 0
         self.settings = dict(sp=sp, tools=tools, temp=temp, cache=cache or self.c.cache, approve=approve,
             max_cost=max_cost, max_calls=max_calls, **kw)
-        self._ledger, self._busy, self._turns, self._paused = Ledger(), False, [], None
+        self._ledger, self._turns, self._paused = Ledger(), [], None
+        self._at_work: dict[Flow, Any] = {} # What waits for its turn or has it, the first one first, and its I/O
         self._took = Notes() # What the turn in course has taken
         self._afford(max_cost, max_calls)
         self._record: Record | None = None
@@ -115,29 +117,46 @@ def _opened(self: BaseChat, msg: dict[str, Any] | None, h: list[dict[str, Any]])
     return (end - 1, [_joined(h[-1], msg)]) if waiting else (end, [msg])
 
 # %% ../nbs/00ka_turns.ipynb #6bddd902
+@patch(as_prop=True)
+def _busy(self: BaseChat) -> Flow | None:
+    "The flow that has this chat to itself, None if there is none"
+    return next((f for f in [*self._at_work] if getgeneratorstate(f) != GEN_CLOSED), None)
+
 @patch
-def _begin(self: BaseChat) -> None:
-    "Begin a turn, or `RuntimeError` if another one has not ended"
-    with _marking:
-        if self._busy:
+def _alone(self: BaseChat, flow: Flow, io: Any) -> Flow:
+    "`flow` as the only one of this chat for as long as it takes, or `RuntimeError`"
+    try:
+        self._at_work[flow] = io
+        if self._busy is not flow:
             raise RuntimeError('This chat is in the middle of a turn, or of a loop of them. Finish that first: read it '
-                'to the end or `close` it; for several at once use several chats, which may share a client.')
-        self._busy = True
+                'to the end, `close` it, or the chat; for several at once use several chats, which may share a client.')
+        r = yield from flow
+        if flow in self._at_work: return r
+    except Exception:
+        if flow in self._at_work: raise
+    finally:
+        flow.close()
+        self._at_work.pop(flow, None)
+    raise RuntimeError('The chat was closed in the middle of this turn, which is no part of it.')
 
 @patch
-def _alone(self: BaseChat, course: Flow) -> Flow:
-    "`course` as the only one of this chat for as long as it takes"
-    self._begin()
-    try: return (yield from course)
-    finally: self._busy = False
+def _go(self: BaseChat, flow: Flow, kind: Any = None) -> Any:
+    "Hand a flow of this chat to the driver: to its end, or as a `kind` of stream"
+    io = self.c._wire()
+    return (kind or self.c._finish)(self._alone(flow, io), io)
 
 @patch
-def _go(self: BaseChat, course: Flow, kind: Any = None) -> Any:
-    "Hand a course of this chat to the driver: to its end, or as a `kind` of stream"
-    return self.c._go(self._alone(course), kind)
+def _end(self: BaseChat) -> Any:
+    "End the flow that has this chat; its I/O, which is to be closed, None if there is none"
+    if (flow := self._busy) is None: return None
+    io = self._at_work.pop(flow, None)
+    flow.close()
+    return io
 
-_marking = Lock() # One for all: it is held for microseconds
+_counting = Lock() # One for all: it is held for microseconds
 
+
+# %% ../nbs/00ka_turns.ipynb #6bddd904
 @patch
 def _last_prompt(self: BaseChat) -> dict[str, Any] | None:
     "The prompt of the last turn, None if it had none; `ValueError` if there is no turn"
@@ -152,6 +171,7 @@ def _before(self: BaseChat, again: bool) -> list[dict[str, Any]]:
     if not again: return [*self.h]
     at, old, *_ = self._turns[-1]
     return [*self.h[:at], *old]
+
 
 # %% ../nbs/00ka_turns.ipynb #ec8ee7ec
 @patch
@@ -248,7 +268,7 @@ def _came(self: BaseChat, r: Any, used: Any) -> None:
 @patch
 def _began(self: BaseChat) -> None:
     "Note that a tool runs; several may begin at once, in threads"
-    with _marking: self.calls += 1
+    with _counting: self.calls += 1
 
 # %% ../nbs/00ka_turns.ipynb #26de9c5c
 @patch
