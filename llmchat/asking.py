@@ -21,7 +21,7 @@ from typing import Any, Generic, TYPE_CHECKING, TypeVar, get_args
 from fastcore.basics import noop, patch
 
 from .drivers import Flow, Parts, Stream, SyncIO, _awaited, ask, finish
-from .requests import long_wait
+from .requests import check_names, client_settings, long_wait
 from .sdk import (anthropic, httpx2, broken, default_model, garbled, mk_cli, named_values, need_key, pickled,
     redact, redact_error, secrets, stream_error)
 from .streams import Builder, Decoder, Thinking, check_block, check_sendable, check_start
@@ -76,10 +76,11 @@ class BaseClient(Totals, Generic[ReplyT, StreamT, CountT, ListT]):
     ) -> None:
         self.model = default_model() if model is None else model
         self.cache, self.log = cache, [] if log else None
+        check_names(kw, client_settings, 'a client')
         self._conn = dict(api_key=api_key, base_url=base_url, timeout=timeout, max_retries=max_retries, **kw)
         self._waits, self._aiohttp = dict(max_wait=max_wait, on_retry=on_retry), aiohttp
         self.own = cli is None # Was the SDK client made here?
-        self.cli = self._mk_cli() if cli is None else self._given(cli)
+        self.cli = self._mk_cli() if cli is None else self._given(self._fitting(cli))
         self.result: 'Message | None' = None
         self._ledger = Ledger()
         self._ready()
@@ -91,6 +92,17 @@ def _mk_cli(self: BaseClient) -> Any:
     if self._aiohttp and not self._async: raise ValueError('aiohttp is for async clients')
     more = dict(http_client=anthropic.DefaultAioHttpClient()) if self._aiohttp else {}
     return waiting(mk_cli(self.model, self._async, **self._conn, **more), **self._waits)
+
+@patch
+def _fitting(self: BaseClient, cli: Any) -> Any:
+    "`cli`; `TypeError` says what kind of thing it is, if no client can wait for it this way"
+    kind, wants = type(cli).__name__, 'an async client' if self._async else 'a client'
+    if not hasattr(cli, 'messages'):
+        raise TypeError(f'cli is of the type {kind}; it is {wants} of the SDK. A system prompt is given as sp=…')
+    if isinstance(cli, anthropic.AsyncAnthropic | anthropic.Anthropic) and kind.startswith('Async') != self._async:
+        raise TypeError(f'cli is of the type {kind}; {type(self).__name__} takes {wants} of the SDK, and '
+            f'{"Client or Chat" if self._async else "AsyncClient or AsyncChat"} the other kind')
+    return cli
 
 @patch
 def _given(self: BaseClient, cli: Any) -> Any:
@@ -182,6 +194,10 @@ def _to_end() -> Flow:
         while (yield ask('read')) is not None: pass
 
 # %% ../nbs/00j_asking.ipynb #51776c02
+def _goes_on(text: str, prefill: str) -> str:
+    "The text behind a prefill, whose blanks at the end were not sent and may come back"
+    return text.lstrip() if prefill != prefill.rstrip() else text
+
 def _message(msg: dict[str, Any] | None) -> Any:
     "The SDK's `Message` from its dict"
     return anthropic.types.Message.construct(**msg) if msg else None
@@ -192,6 +208,7 @@ def _streamed(req: dict[str, Any], b: Builder, prefill: str = '', events: bool =
     "A reply that comes in pieces: yields its text as it comes, and thinking or the SDK's events if asked to"
     response = yield ask('open', req, events)
     feed, read = Decoder().feed, ask('read')
+    blank = bool(prefill) # until the text goes on behind the prefill
     if prefill and not events: yield prefill
     while not b.done:
         try: piece = yield read
@@ -201,7 +218,9 @@ def _streamed(req: dict[str, Any], b: Builder, prefill: str = '', events: bool =
         if piece is None: raise broken(response.request)
         try:
             for text in _taken(piece, feed, b, response):
-                if not events and (thinking or not isinstance(text, Thinking)): yield text
+                if isinstance(text, Thinking): text = text if thinking else ''
+                elif blank: blank = not (text := _goes_on(text, prefill))
+                if text and not events: yield text
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as e:
             raise garbled(piece, response.request, e)
         if events: yield piece
@@ -213,7 +232,7 @@ def _prefilled(r: Any, prefill: str) -> Any:
     "A reply whose text begins with `prefill`"
     if not prefill: return r
     text = next((b for b in r.content if b.type == 'text'), None)
-    if text: text.text = prefill + text.text
+    if text: text.text = prefill + _goes_on(text.text, prefill)
     else: r.content.insert(0, anthropic.types.TextBlock(type='text', text=prefill))
     return r
 

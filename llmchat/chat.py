@@ -50,7 +50,7 @@ class _Talks(BaseChat[ReplyT, StreamT, CountT, ListT]):
         **kwargs: Any
     ) -> Any: # The SDK's `Message`, or a stream whose `value` it is at its end
         "One turn; `ValueError` or `TypeError` before anything is sent, errors of the SDK's `APIError` after"
-        course = self._course(self._checked(pr, kwargs), kwargs, stream)
+        course = self._course(self._checked(pr, kwargs, ('stream',)), kwargs, stream)
         return self._go(course, self.c._stream if stream else None)
 
 # %% ../nbs/00l_chat.ipynb #0dc30b94
@@ -68,7 +68,8 @@ class _Loops(_Talks[ReplyT, StreamT, CountT, ListT]):
         if isinstance(max_steps, bool) or not isinstance(max_steps, int) or max_steps < 1:
             raise ValueError(f'max_steps is {max_steps!r}; it is a number of requests, 1 or more')
         def turn(msg, **more): return self._course(msg, kwargs | more, stream)
-        course = loop_course(turn, self, self._checked(pr, kwargs), max_steps, cont_func, final_prompt, stream)
+        msg = self._checked(pr, kwargs, ('max_steps', 'cont_func', 'final_prompt'))
+        course = loop_course(turn, self, msg, max_steps, cont_func, final_prompt, stream)
         return self._go(course, self.c._parts if stream else self.c._stream)
 
 # %% ../nbs/00l_chat.ipynb #b0898d8a
@@ -76,14 +77,14 @@ class _Answers(_Loops[ReplyT, StreamT, CountT, ListT]):
     @delegates(Client.structured)
     def structured(self, pr: Any, tools: Any, ns: Any = None, retries: int = 0, **kwargs: Any) -> ListT:
         "As for a client, as a turn of this chat"
-        msg, choice = self._checked(pr, kwargs), kwargs.pop('tool_choice', True)
+        msg, choice = self._checked(pr, kwargs, ('ns', 'retries')), kwargs.pop('tool_choice', True)
         exchange = self._exchange(kwargs, box=Toolbox(tools, ns))
         return self._go(self._turn(msg, lambda msgs: self.c._values(exchange, msgs, choice, retries)))
 
     @delegates(Client.parse)
     def parse(self, pr: Any, T: Any, retries: int = 0, **kwargs: Any) -> Any:
         "As for a client, as a turn of this chat"
-        msg, answer = self._checked(pr, kwargs), Answer(T)
+        msg, answer = self._checked(pr, kwargs, ('retries',)), Answer(T)
         exchange = self._exchange(kwargs)
         return self._go(self._turn(msg, lambda msgs: self.c._object(exchange, msgs, answer, retries)))
 

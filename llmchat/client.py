@@ -19,7 +19,7 @@ from .drivers import Flow, Stream, ask
 from .messages import mk_msg, mk_msgs
 from .replies import find_blocks, show_reply
 from .models import info_if_any, warn_deprecated
-from .requests import Effort, Options, Settings, mk_request, needs
+from .requests import Effort, Options, Settings, check_names, mk_request, needs
 from .sdk import need_key, redact_error
 from .structured import Answer, called, parsed, until_fits
 from .tools import Toolbox, cut_off, mk_box, not_run, run_calls
@@ -50,7 +50,7 @@ class _Calls(BaseClient[ReplyT, StreamT, CountT, ListT]):
         tool_choice: Any = None, # As `mk_tool_choice` takes it
         cb: Callable[..., Any] | None = None, # Called with the reply; what it returns is awaited, if it can be
         events: bool = False, # Let a stream give the SDK's typed events instead of text?
-        thinking: bool = False, # Let a stream give the thinking too, as `Thinking`?
+        thinking: bool | dict[str, Any] = False, # Does a stream give the thinking too? A dict: the SDK's setting
         **kw: Any # `cache`, where it differs from the client's; the rest is for the SDK's `messages.create`
     ) -> Any: # The SDK's `Message`, or a stream whose `value` it is at its end
         "Ask the model; `ValueError` or `TypeError` before anything is sent, errors of the SDK's `APIError` after"
@@ -64,6 +64,7 @@ class _Calls(BaseClient[ReplyT, StreamT, CountT, ListT]):
 def _call(self: _Calls, msgs: Any, settings: dict[str, Any], stream: bool = False, events: bool = False,
     thinking: bool = False, **opts: Any) -> Flow:
     "The course of a call; what is wrong with the settings is said here, before it begins"
+    if isinstance(thinking, dict): settings, thinking = settings | dict(thinking=thinking), False
     if (cb := opts.get('cb')) is not None and not callable(cb):
         raise TypeError(f'cb is {cb!r}; it is a function, called with the reply, or None')
     settings = settings | dict(tools=mk_box(settings.get('tools')).schemas)
@@ -129,6 +130,13 @@ def _object(self: _Calls, exchange: Callable[..., Flow], msgs: list[dict[str, An
 
 def _value(flow: Flow) -> Flow: return (yield from flow)[2]
 
+@patch
+def _told(self: _Calls, kw: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    "Settings for the request, and those for how it is made; `TypeError` for what is neither"
+    check_names(kw, Settings.__annotations__, 'a call')
+    opts = {k: kw[k] for k in ('cb', 'thinking') if k in kw}
+    return dict(cache=self.cache) | {k: v for k, v in kw.items() if k not in opts}, opts
+
 # %% ../nbs/00k_client.ipynb #2eef40b2
 class _Values(_Calls[ReplyT, StreamT, CountT, ListT]):
     def structured(self,
@@ -140,8 +148,8 @@ class _Values(_Calls[ReplyT, StreamT, CountT, ListT]):
     ) -> ListT: # The values of the calls that the model made: what functions returned, instances of classes
         "Ask for calls and make them; `ReplyError` if there was none, or they did not fit"
         box, choice = Toolbox(tools, ns), kw.pop('tool_choice', True)
-        settings, run = dict(cache=self.cache) | kw, dict(parallel=self._parallel)
-        exchange = partial(self._exchange, box, settings, {}, run, noop)
+        run = dict(parallel=self._parallel)
+        exchange = partial(self._exchange, box, *self._told(kw), run, noop)
         return self._go(_value(self._values(exchange, mk_msgs(msgs), choice, retries)))
 
     def parse(self,
@@ -152,7 +160,7 @@ class _Values(_Calls[ReplyT, StreamT, CountT, ListT]):
     ) -> Any: # An object of type `T`
         "Ask for one object of a type; `ReplyError` if the reply does not fit"
         answer = Answer(T)
-        exchange = partial(self._exchange, mk_box(kw.get('tools')), dict(cache=self.cache) | kw, {}, {}, noop)
+        exchange = partial(self._exchange, mk_box(kw.get('tools')), *self._told(kw), {}, noop)
         return self._go(_value(self._object(exchange, mk_msgs(msgs), answer, retries)))
 
 # %% ../nbs/00k_client.ipynb #88d562a1

@@ -219,6 +219,6 @@ def mk_doc(
 ) -> dict[str, Any]: # A document block, to be a part of a message
     "A document that the model can cite; `ValueError` or `TypeError` if it cannot be one"
     title = title or (text_or_pdf.name if isinstance(text_or_pdf, Path) else getattr(text_or_pdf, 'filename', None))
-    block = dict(type='document', source=_doc_source(text_or_pdf), title=title, context=context,
+    block = dict(type='document', source=_doc_source(text_or_pdf), title=title, context=context or None,
         citations=dict(enabled=True) if citations else None)
     return {k: v for k, v in block.items() if v is not None}

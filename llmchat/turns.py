@@ -8,7 +8,7 @@ Docs: https://llmchat-owner.github.io/llmchat/turns.html.md"""
 __all__ = ['BaseChat', 'LimitReached']
 
 # %% ../nbs/00ka_turns.ipynb #632d348d
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from inspect import GEN_CLOSED, getgeneratorstate
 from threading import Lock
@@ -21,7 +21,7 @@ from .client import Client
 from .drivers import Flow
 from .keeping import Journal, Record, plain_settings, turn_data, version
 from .messages import mk_block, mk_msg, mk_msgs
-from .requests import mk_request
+from .requests import ChatSettings, check_names, client_settings, mk_request
 from .sdk import named_values, redact, secrets
 from .tools import Toolbox, mk_box
 from .usage import Ledger, Notes, rates
@@ -30,7 +30,6 @@ from .usage import Ledger, Notes, rates
 if TYPE_CHECKING: from anthropic.types import Message
 
 # %% ../nbs/00ka_turns.ipynb #1352fdbd
-_conn = 'api_key', 'base_url', 'timeout', 'max_retries', 'max_wait', 'on_retry', 'aiohttp'
 _opts = 'cb', 'events', 'thinking'
 _runs = 'approve', 'parallel', 'max_result'
 _limits = 'max_cost', 'max_calls'
@@ -42,6 +41,11 @@ def _split(kw: dict[str, Any]) -> list[dict[str, Any]]:
     res: list[dict[str, Any]] = [{} for _ in range(4)]
     for k, v in kw.items(): res[_place.get(k, 0)][k] = v
     return res
+
+def _over(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
+    "Settings of a chat with those of a call over them; headers and what else is `extra_…` are merged"
+    both = {k: {**a[k], **b[k]} for k in a.keys() & b.keys() if k.startswith('extra_') and a[k] and b[k]}
+    return a | b | both
 
 # %% ../nbs/00ka_turns.ipynb #c5fe3a25
 class BaseChat(Totals, Generic[ReplyT, StreamT, CountT, ListT]):
@@ -65,7 +69,8 @@ class BaseChat(Totals, Generic[ReplyT, StreamT, CountT, ListT]):
         journal: Any = None, # A file to be made, to which each turn is written before its call returns; None: none
         **kw: Any # Settings of every call, such as maxtok; of the client, such as api_key, timeout, max_wait, on_retry
     ) -> None:
-        conn = {k: kw.pop(k) for k in _conn if k in kw}
+        conn = {k: kw.pop(k) for k in client_settings if k in kw}
+        check_names(kw, [*ChatSettings.__annotations__, *client_settings], 'a chat')
         if isinstance(cli, BaseClient) and (conn or model not in (None, cli.model)):
             model, cli = model or cli.model, cli.cli
         self.c = cli if isinstance(cli, BaseClient) else self._client(model, cli, log, cache, **conn)
@@ -79,6 +84,7 @@ class BaseChat(Totals, Generic[ReplyT, StreamT, CountT, ListT]):
         self._ledger, self._turns, self._paused = Ledger(), [], None
         self._at_work: dict[Flow, Any] = {} # What waits for its turn or has it, the first one first, and its I/O
         self._took = Notes() # What the turn in course has taken
+        mk_box(tools, ns) # What cannot be a tool is an error here, and not at the first call
         self._afford(max_cost, max_calls)
         self._record: Record | None = None
         if journal is not None: self._write_to(journal)
@@ -90,6 +96,9 @@ class LimitReached(RuntimeError):
 @patch
 def _afford(self: BaseChat, max_cost: float | None = None, max_calls: int | None = None) -> None:
     "`LimitReached` if the chat may spend no more; `ValueError` if nobody knows what it spends"
+    for k, n in dict(max_cost=max_cost, max_calls=max_calls).items():
+        if n is not None and (isinstance(n, bool) or not isinstance(n, (int, float)) or not n >= 0):
+            raise ValueError(f'{k} is {n!r}; it is a number, 0 or more, or None for no limit')
     if max_cost is not None:
         if rates(self.c.model) is None or self._ledger.cost is None:
             raise ValueError(f'max_cost is ${max_cost:g}, but the model {self.c.model!r} has no known price')
@@ -251,7 +260,7 @@ def _write_to(self: BaseChat, path: Any) -> None:
 def _exchange(self: BaseChat, kw: dict[str, Any], stream: bool = False,
     box: Toolbox | None = None) -> Callable[..., Flow]:
     "The course of an exchange of this chat, with settings for this call"
-    settings, opts, run, limits = _split(self.settings | kw)
+    settings, opts, run, limits = _split(_over(self.settings, kw))
     box = box or mk_box(settings['tools'], self.ns)
     opts |= dict(stream=stream, came=self._came)
     run = {k if k != 'max_result' else 'most': v for k, v in run.items()}
@@ -278,10 +287,12 @@ def _course(self: BaseChat, pr: dict[str, Any] | None, kw: dict[str, Any], strea
     return self._turn(pr, self._exchange(kw, stream), again)
 
 @patch
-def _checked(self: BaseChat, pr: Any, kw: dict[str, Any]) -> dict[str, Any] | None:
+def _checked(self: BaseChat, pr: Any, kw: dict[str, Any], also: Iterable[str] = ()) -> dict[str, Any] | None:
     "The prompt as a message, and what is wrong with it or the settings as an error, before anything begins"
     msg = None if pr is None else mk_msg(pr)
-    settings, *_ = _split(self.settings | kw)
+    check_names(kw, [*ChatSettings.__annotations__, *also], 'a call of a chat')
+    settings, opts, *_ = _split(_over(self.settings, kw))
+    if isinstance(opts.get('thinking'), dict): settings['thinking'] = opts['thinking']
     schemas = mk_box(settings.pop('tools'), self.ns).schemas
     mk_request(self.c.model, self._opened(msg, self.h)[1] or ['-'], tools=schemas, **settings)
     return msg
