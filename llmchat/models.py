@@ -10,10 +10,10 @@ __all__ = ['warned', 'infos', 'patience', 'warn_once', 'warn_deprecated', 'info_
 # %% ../nbs/00ga_models.ipynb #196b0749
 import re, sys, warnings
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import cache
+from importlib import import_module
 from typing import Any
-
-from fastcore.basics import nested_attr
 
 from .drivers import Flow, SyncIO, ask, finish
 from .sdk import anthropic, garbled, httpx2, mk_cli, need_key, redact_error
@@ -49,7 +49,10 @@ def _hush() -> None:
     warnings.filterwarnings('ignore', _sdks, DeprecationWarning, r'llmchat\.drivers$')
 
 @cache
-def _last_days() -> dict[str, Any]: return nested_attr(anthropic, '_data.DEPRECATED_MODELS') or {}
+def _last_days() -> dict[str, Any]:
+    "Of the models that the SDK knows to be deprecated; older SDKs do not import this by themselves"
+    with suppress(ImportError, AttributeError): return import_module('anthropic._data').DEPRECATED_MODELS
+    return {}
 
 def warn_deprecated(
     model: str # Id of the model

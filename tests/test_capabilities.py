@@ -1,5 +1,6 @@
 "What a model can do decides, as the API says it: asked once, only where it matters, and never a reason to fail"
 import asyncio, json, subprocess, sys, threading, warnings
+from importlib import import_module
 
 import anthropic, httpx2, pytest
 from hypothesis import given, strategies as st
@@ -241,7 +242,7 @@ def test_what_a_sandbox_said_is_forgotten_with_it():
 
 # ---- models on their way out
 
-KNOWN = next(iter(anthropic._data.DEPRECATED_MODELS))
+KNOWN = next(iter(import_module('anthropic._data').DEPRECATED_MODELS))
 
 @pytest.fixture
 def seen():
