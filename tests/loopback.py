@@ -1,6 +1,6 @@
 """A sandbox in a process of its own, on a loopback port, and a job that works with it: for tests that kill the job
 
-`loopback.py serve ANSWER_SECONDS BATCH_SECONDS DRIP_SECONDS` prints its port;
+`loopback.py serve ANSWER_SECONDS BATCH_SECONDS DRIP_SECONDS` prints its port; who asks for /end ends its batches;
 `loopback.py work PORT FILE PROMPTS [PART]` does the job and prints what it took, as `work` does in a process that is forked.
 """
 import json, resource, sys, time
@@ -43,6 +43,11 @@ def serve(answer_secs, batch_secs, drip_secs):
                 made = len(sb.state['batches'])
                 said = dict(n=len(asked), most=max(asked.values()), batches=made)
                 return self.send(200, {}, [json.dumps(said).encode()])
+            if self.path == '/end':
+                with lock:
+                    sb.batch_seconds = 0
+                    for b in filter(None, sb.state['batches'].values()): b.seconds = 0
+                return self.send(200, {}, [])
             self.handle_it()
         do_DELETE = lambda self: self.handle_it()
         def do_POST(self):

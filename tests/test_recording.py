@@ -205,8 +205,7 @@ def command(notebooks, *args, **env):
     "Run recording.py as `make record` does"
     env = {k: v for k, v in os.environ.items() if not k.startswith(('ANTHROPIC', 'LLMCHAT'))} | env
     env['PATH'] = os.path.dirname(program('nbdev-test')) + ':' + env['PATH']
-    return subprocess.run([program('python'), 'recording.py', *args], cwd=notebooks.folder, env=env, capture_output=True, text=True,
-        timeout=600)
+    return subprocess.run([program('python'), 'recording.py', *args], cwd=notebooks.folder, env=env, capture_output=True, text=True)
 
 def write(notebooks, name, *cells):
     first = 'from nbs.recording import recorded\nfrom llmchat import *', 'model = recorded()'

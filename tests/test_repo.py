@@ -108,6 +108,12 @@ def test_nothing_is_installed_from_pypi_under_our_name():
 def test_no_paths_of_somebodys_machine():
     assert not holding(r'(?<![\w.}])/(home|Users|root|tmp|private|var/folders)/\w')
 
+def test_no_test_reads_a_clock():
+    "Whatever takes time on a busy machine still passes; what hangs is ended by the one limit of all tests"
+    assert not [n for n in holding(r'\b(monotonic|perf_counter)\(\)') if n.startswith('tests/test_')]
+    limits = pyproject['tool']['pytest']['ini_options']
+    assert limits['faulthandler_timeout'] >= 300 and limits['faulthandler_exit_on_timeout']
+
 def test_all_folders_and_files_are_shipped():
     "The gate builds the wheel; here only the rules are looked at, with a folder and a data file that are not there yet"
     find = pyproject['tool']['setuptools']['packages']['find']['include']

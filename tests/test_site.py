@@ -63,6 +63,7 @@ def width(request): return request.param
 def tab(browser, base, width):
     "A page of the browser; what it complains of, and whom else it asks"
     ctx = browser.new_context(viewport=dict(width=width, height=900), color_scheme='light' if width > 992 else 'dark')
+    ctx.set_default_timeout(0) # The limit is that of every test
     page = ctx.new_page()
     page.errors, page.outside = [], []
     page.on('console', lambda m: page.errors.append(m.text) if m.type in ('error', 'warning') else None)

@@ -34,7 +34,7 @@ def seen(s): return re.sub(r'\x1b\[[0-9;?]*[A-Za-z]|\r', '', s)
 class Person:
     "Types, and looks at what comes"
     def __init__(self, env, *args, command):
-        env, kw = env | dict(TERM='xterm', COLUMNS='80', LINES='24'), dict(encoding='utf-8', timeout=20)
+        env, kw = env | dict(TERM='xterm', COLUMNS='80', LINES='24'), dict(encoding='utf-8', timeout=300)
         self.p = pexpect.spawn(command, list(args), env=env, dimensions=(24, 80), **kw)
         self.all = ''
     def sees(self, pattern):

@@ -1,5 +1,5 @@
 "Tools: from functions to schemas that the SDK takes, from JSON to arguments, from values to results"
-import asyncio, dataclasses, enum, functools, io, json, logging, threading, time
+import asyncio, dataclasses, enum, functools, io, json, logging, threading
 from base64 import b64encode
 from collections.abc import Sequence
 from datetime import date, datetime, time as clock, timedelta
@@ -488,18 +488,18 @@ def test_what_ends_the_program_gets_through(e, run):
 @either
 def test_time_limits(run):
     done = threading.Event()
-    def sleepy(): done.wait(10)
+    def sleepy(): done.wait()
     async def asleep():
-        try: await asyncio.sleep(10)
+        try: await asyncio.Event().wait()
         finally: ended.append(True)
-    ended, began = [], time.perf_counter()
+    ended = []
     for f in (sleepy, asleep):
         tool = mk_tool(f, timeout=0.02)
         assert run({**CALL, 'name': tool.name}, [tool])['content'] == 'TimeoutError: no result within 0.02 seconds'
-    assert time.perf_counter() - began < 5 and ended == [True]
+    assert ended == [True]
     done.set()
     for f in (giver('ok'), async_raiser(TimeoutError())):
-        res = run(CALL, [mk_tool(f, timeout=10)])
+        res = run(CALL, [mk_tool(f, timeout=999)])
         assert res['content'] in ('ok', 'TimeoutError: ')
 
 @either
