@@ -6,18 +6,23 @@ Docs: https://llmchat-owner.github.io/llmchat/requests.html.md"""
 
 # %% auto #0
 __all__ = ['Effort', 'client_settings', 'Options', 'Settings', 'ChatSettings', 'check_names', 'can', 'mk_tool_choice', 'needs',
-           'check_able', 'long_wait', 'mk_request']
+           'check_able', 'sendable', 'Carried', 'long_wait', 'mk_request']
 
 # %% ../nbs/00e_requests.ipynb #5e1fbef5
-from collections.abc import Callable, Container, Iterable, Iterator
+import re
+from collections.abc import Callable, Collection, Container, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
 from difflib import get_close_matches
-from typing import Any, Literal, TypedDict
+from functools import cache
+from time import time
+from typing import Any, Literal, TypedDict, get_args, get_type_hints
 
 from fastcore.basics import nested_attr
 
 from .messages import mk_msg, mk_msgs
-from .rules import is_blank, min_budget, sampling_version, temp_range
-from .sdk import need_model
+from .rules import is_blank, max_marks, min_budget, sampling_version, temp_range
+from .sdk import anthropic, need_model
 
 # %% ../nbs/00e_requests.ipynb #a21151fd
 Effort = Literal['low', 'medium', 'high', 'xhigh', 'max']
@@ -196,6 +201,145 @@ def check_able(
         raise ValueError(f"The model {req['model']!r} {no} ({k} is not among its capabilities), and {where} asks for "
             f'it. Use another model, or {instead}.')
 
+# %% ../nbs/00e_requests.ipynb #4e5c7797
+@cache
+def _request_fields() -> dict[Any, set[str]]:
+    "The fields that requests may have, by kind of block"
+    res: dict[Any, set[str]] = {}
+    for T in (*vars(anthropic.types).values(), *vars(anthropic.types.beta).values()):
+        if not hasattr(T, '__total__') or 'type' not in T.__annotations__: continue
+        for kind in get_args(get_type_hints(T)['type']): res.setdefault(kind, set()).update(T.__annotations__)
+    return res
+
+_only_in_replies = {(f'{k}_location', 'file_id') for k in ('char', 'page', 'content_block')}
+
+def _cannot_go(kind: Any, name: str, value: Any, unsent: Collection[tuple[str, str]]) -> bool:
+    "Is a field of a reply one that no request may have?"
+    if (kind, name) in unsent: return True
+    empty = value is None or value in ('', [], {})
+    return (empty or (kind, name) in _only_in_replies) and name not in _request_fields().get(kind, (name,))
+
+# %% ../nbs/00e_requests.ipynb #7563464e
+def _fitting(o: Any, unsent: Collection[tuple[str, str]]) -> Any:
+    "`o`, a part of a reply, without the fields that no request may have; the same object if it has none"
+    if isinstance(o, list):
+        items = [_fitting(x, unsent) for x in o]
+        return o if all(x is y for x, y in zip(items, o)) else items
+    if not isinstance(o, dict): return o
+    kind = o['type'] if isinstance(o.get('type'), str) else None
+    kept = {k: v for k, v in o.items() if not _cannot_go(kind, k, v, unsent)}
+    res = {k: v if k == 'input' else _fitting(v, unsent) for k, v in kept.items()}
+    return o if len(res) == len(o) and all(res[k] is o[k] for k in o) else res
+
+# %% ../nbs/00e_requests.ipynb #23b7f276
+_server_calls = 'server_tool_use', 'mcp_tool_use'
+_calls = 'tool_use', *_server_calls
+
+def _root(call: dict[str, Any]) -> Any:
+    "Id of the call whose code has made this one; its own id if the model has made it"
+    caller = call.get('caller')
+    return isinstance(caller, dict) and caller.get('tool_id') or call.get('id')
+
+def _may_wait(call: dict[str, Any], turn: int, rest: list[tuple[int, dict[str, Any]]], container: bool) -> bool:
+    "May a server tool call without result stand before the blocks `rest`, each with the number of its turn?"
+    made = [b for _, b in rest if b['type'] in _calls and _root(b) == _root(call)]
+    return (container or not made) and all(b['type'].endswith('tool_result') or
+        b['type'] in _calls and (n == turn or _root(b) == _root(call)) for n, b in rest)
+
+# %% ../nbs/00e_requests.ipynb #95285237
+_plain_text = [dict(type='text')]
+def _blocks(msg: dict[str, Any]) -> list[dict[str, Any]]:
+    "The blocks of a message; a string is one, of which nobody here reads the text"
+    return _plain_text if isinstance(msg['content'], str) else msg['content']
+
+def _numbered(msgs: list[dict[str, Any]]) -> Iterator[tuple[int, dict[str, Any]]]:
+    "All blocks of a dialog, each with the number of its turn; neighbouring messages of one role are one turn"
+    turn = 0
+    for before, m in zip([None, *msgs], msgs):
+        turn += before is not None and before['role'] != m['role']
+        for b in _blocks(m): yield turn, b
+
+def _left_open(msgs: list[dict[str, Any]], container: bool) -> set[str]:
+    "Ids of the server tool calls without result that a request cannot have"
+    blocks = list(_numbered(msgs))
+    done = {b.get('tool_use_id') for _, b in blocks if b['type'].endswith('_tool_result')}
+    waiting = [i for i, (_, b) in enumerate(blocks) if b['type'] in _server_calls and b.get('id') not in done]
+    return {blocks[i][1].get('id') for i in waiting
+        if not _may_wait(blocks[i][1], blocks[i][0], blocks[i+1:], container)}
+
+# %% ../nbs/00e_requests.ipynb #ce297b5e
+def _without(content: list[dict[str, Any]], gone: set[str]) -> list[dict[str, Any]]:
+    "The content of a reply without the server tool calls of these ids"
+    inner = gone | {b.get('id') for b in content if b['type'] in _server_calls and _root(b) in gone}
+    kept = [b for b in content if b['type'] == 'tool_use' or not {b.get('id'), b.get('tool_use_id'), _root(b)} & inner]
+    res = [{k: v for k, v in b.items() if k != 'caller'} if _root(b) in gone else b for b in kept]
+    while len(res) < len(content) and res and 'thinking' in res[-1]['type']: res.pop()
+    return res
+
+def sendable(
+    h: list[dict[str, Any]], # A history: message dicts, as `mk_msgs` makes them
+    container: bool = False, # Does the request name a container?
+    unsent: Collection[tuple[str, str]] = () # More fields to leave out of replies: kind of block, and name
+) -> list[dict[str, Any]]: # Message dicts; those in which nothing is left out are the same objects
+    "The messages of a request that goes on from a history"
+    gone, res = _left_open(h, container), []
+    for m in h:
+        if m['role'] == 'assistant' and not isinstance(body := m['content'], str):
+            fit = _fitting(_without(body, gone) if gone else body, unsent)
+            m = m if fit == body else {**m, 'content': fit}
+        if m['content']: res.append(m)
+    return res
+
+# %% ../nbs/00e_requests.ipynb #38b8474f
+def _names(container: Any) -> bool:
+    "Does this setting say in which container code runs? It may say only what a new one shall have"
+    return bool(container.get('id') if isinstance(container, dict) else container)
+
+def _lives(container: dict[str, Any]) -> bool:
+    "Has a container not expired? Where nobody can read when that is, the API knows"
+    try: return datetime.fromisoformat(container['expires_at']).timestamp() > time()
+    except (KeyError, TypeError, ValueError): return True
+
+_refused = re.compile(r'messages\.(\d+)\.([\w.]+): Extra inputs are not permitted')
+
+def _field_at(msg: dict[str, Any], path: list[str]) -> tuple[str, str] | None:
+    "Kind of block and name of a field of a reply, from a path such as `content.0.text.tone`; None if there is none"
+    o: Any = msg if msg['role'] == 'assistant' else {}
+    try:
+        for p in path[:-1]: # The API puts the kinds of blocks into its paths
+            if isinstance(o, list): o = o[int(p)]
+            elif p != o.get('type'): o = o[p]
+        return (o['type'], path[-1]) if path[-1] in o and path[-1] != 'type' else None
+    except (LookupError, ValueError, TypeError, AttributeError): return None
+
+# %% ../nbs/00e_requests.ipynb #a814644f
+@dataclass
+class Carried:
+    "What the requests of a conversation take from its replies, beside their content"
+    container: dict[str, Any] | None = None # Its `id`, and when it expires
+    unsent: set[tuple[str, str]] = field(default_factory=set) # Fields that the API has refused, as for `sendable`
+
+    def settings(self, given: dict[str, Any]) -> dict[str, Any]:
+        "Settings of a request: those given, and the container unless they name one"
+        mine = given.get('container')
+        if self.container is None or _names(mine) or not _lives(self.container): return given
+        return given | dict(container={**mine, 'id': self.container['id']} if mine else self.container['id'])
+
+    def keep(self, r: Any) -> None:
+        "Take up the container that a reply names, if it names one"
+        box = getattr(r, 'container', None)
+        if hasattr(box, 'to_dict'): box = box.to_dict(mode='json', warnings=False)
+        if isinstance(box, dict) and isinstance(box.get('id'), str):
+            self.container = {k: box[k] for k in ('id', 'expires_at') if k in box}
+
+    def learn(self, problem: str, msgs: list[dict[str, Any]]) -> bool:
+        "Note the fields of replies that the API has refused in a request with these messages; False if none is new"
+        at = [(int(i), path.split('.')) for i, path in _refused.findall(problem)]
+        found = {f for i, path in at if i < len(msgs) and (f := _field_at(msgs[i], path))}
+        new = found - self.unsent
+        self.unsent |= new
+        return bool(new)
+
 # %% ../nbs/00e_requests.ipynb #89aa18c5
 def long_wait(
     maxtok: int # Most tokens that the reply may have
@@ -203,21 +347,51 @@ def long_wait(
     "How long to wait for a long reply that is not streamed: the SDK's estimate, which it refuses to act on"
     return max(600, 3600 * maxtok / 128_000) if maxtok > 8192 else None
 
+# %% ../nbs/00e_requests.ipynb #02dd9015
+_marked_parts = 'tools', 'system', 'messages' # As the API reads them
+
+def _last_marks(o: Any, left: int) -> tuple[Any, int]:
+    "`o` with only the last `left` cache breakpoints, and how many more it could have had"
+    if isinstance(o, list):
+        items = []
+        for x in reversed(o):
+            x, left = _last_marks(x, left)
+            items.insert(0, x)
+        return items, left
+    if not isinstance(o, dict): return o, left
+    for k in 'source', 'content':
+        if isinstance(o.get(k), (dict, list)): inner, left = _last_marks(o[k], left); o = {**o, k: inner}
+    if not o.get('cache_control'): return o, left
+    return o if left > 0 else {k: v for k, v in o.items() if k != 'cache_control'}, left - 1
+
+def _marks(o: Any) -> int:
+    "How many cache breakpoints are in a part of a request?"
+    if isinstance(o, list): return sum(map(_marks, o))
+    if not isinstance(o, dict): return 0
+    return bool(o.get('cache_control')) + _marks(o.get('source')) + _marks(o.get('content'))
+
+# %% ../nbs/00e_requests.ipynb #99f67193
+def _budget_marks(req: dict[str, Any]) -> None:
+    "Leave no more cache breakpoints in a request than the API takes"
+    counts, own = {k: _marks(req[k]) for k in _marked_parts if k in req}, bool(req.get('cache_control'))
+    if own + sum(counts.values()) <= max_marks: return
+    front, left = 2, max_marks - own - min(2, sum(n for k, n in counts.items() if k != 'messages'))
+    for k in ('system', 'tools'):
+        if counts.get(k): req[k], front = _last_marks(req[k], front)
+    req['messages'], _ = _last_marks(req['messages'], left)
+
 # %% ../nbs/00e_requests.ipynb #d8bf1167
 _reach = 20 # Blocks that the API looks at, up to a breakpoint
 
-def _blocks(msg: dict[str, Any]) -> list[Any]: return [{}] if isinstance(msg['content'], str) else msg['content']
-
 def _remember(req: dict[str, Any], prefill: str) -> None:
     "Put breakpoints where the API's own does not do: before a prefill, and where the request before ended, far back"
-    msgs, lists = req['messages'], [o for o in (req.get('tools'), req.get('system')) if isinstance(o, list)]
-    marks = sum('cache_control' in b for bs in (*lists, *map(_blocks, msgs)) for b in bs if isinstance(b, dict))
+    msgs, free = req['messages'], max_marks - sum(_marks(req[k]) for k in _marked_parts if k in req)
     ttl, end = req['cache_control'].get('ttl'), len(msgs) - bool(prefill)
     at = [end - 1] if prefill else []
     if prefill: del req['cache_control']
     before = max((i for i, m in enumerate(msgs[:end]) if m['role'] == 'assistant'), default=0) - 1
     if before >= 0 and sum(len(_blocks(m)) for m in msgs[before+1:end]) >= _reach: at.append(before)
-    for i in at[:max(0, 4 - marks - (not prefill))]: msgs[i] = mk_msg(msgs[i], cache=True, ttl=ttl)
+    for i in at[:max(0, free - (not prefill))]: msgs[i] = mk_msg(msgs[i], cache=True, ttl=ttl)
 
 # %% ../nbs/00e_requests.ipynb #22eb98f5
 def _check(model: Any, maxtok: Any, prefill: Any, thinks: bool, kw: dict[str, Any]) -> None:
@@ -245,12 +419,14 @@ def mk_request(
     tools: Iterable[dict[str, Any]] | None = None, # Schemas of the tools
     tool_choice: Any = None, # As `mk_tool_choice` takes it
     cache: bool = False, # Let the API keep the conversation so far in its cache?
+    unsent: Collection[tuple[str, str]] = (), # Fields to leave out of replies, as for `sendable`
     **kw: Any # For the SDK's `messages.create`, as they are
 ) -> dict[str, Any]: # Arguments of the SDK's `messages.create`
     "One request; `ValueError` or `TypeError` says which setting is wrong, or what the model cannot do"
     _check(model, maxtok, prefill, bool(think or maxthinktok), kw)
-    req = dict(model=model, max_tokens=maxtok, messages=mk_msgs(msgs))
-    if begun := prefill.rstrip(): req['messages'].append(mk_msg(begun, 'assistant'))
+    begun = prefill.rstrip()
+    h = mk_msgs(msgs) + ([mk_msg(begun, 'assistant')] if begun else [])
+    req = dict(model=model, max_tokens=maxtok, messages=sendable(h, _names(kw.get('container')), unsent))
     if sp: req['system'] = sp
     if stop is not None: req['stop_sequences'] = _stops(stop)
     if cache: req['cache_control'] = dict(type='ephemeral')
@@ -260,6 +436,7 @@ def mk_request(
     elif maxthinktok: _add(req, _budget(maxthinktok, maxtok, info))
     if temp is not None: _add(req, _sampling(temp))
     check_able(_add(req, kw), info)
+    _budget_marks(req)
     if cache and req['cache_control']: _remember(req, begun)
     return req
 

@@ -312,6 +312,6 @@ def test_before_a_prefill(more, marks):
         chat(f'{LONG} {i}')
         takes.append(chat.c.result.usage)
     read, made = ([getattr(u, f'cache_{k}_input_tokens') for u in takes] for k in ('read', 'creation'))
-    assert read[1] > 1000 and (read[2] > read[1] + 2000 if marks < 4 else read[2] == read[1] and made[1:] == [0, 0])
+    assert read[1] > 1000 and read[2] > read[1] + 2000 and min(made) > 0
     marked = [[b for m in r.body['messages'] for b in m['content'] if 'cache_control' in b] for r in sb.requests if r.asks]
-    assert [len(bs) for bs in marked] == [marks < 4] * 3 and 'cache_control' not in str(chat.h)
+    assert [len(bs) for bs in marked] == [1] * 3 and 'cache_control' not in str(chat.h)
