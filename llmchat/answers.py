@@ -88,7 +88,7 @@ def mk_reply(
     reply: Reply, # str, block, list of both, message dict with any of its fields, or SDK message
     body: Json | None = None, # Request it answers; gives the model's id and the input tokens
     n: int = 1, # Number of the call, for ids
-    known: Callable[[int], Json] = lambda out: {}, # For its output tokens: `usage` of the input, `diagnostics`
+    known: Callable[[Json], Json] = lambda given: {}, # For what is given: `usage` of the input, `diagnostics`
 ) -> Json: # TypeError, ValueError if it cannot be a message
     "The message that `reply` is short for"
     body,given = body or {},_given(reply)
@@ -98,7 +98,7 @@ def mk_reply(
         role='assistant', content=content,
         stop_reason=reason, stop_sequence=None, stop_details=None)
     out = {'output_tokens': est_tokens(*content)} | (given.get('usage') or {})
-    more = {'usage': input_usage(body)} | known(out['output_tokens'])
+    more = {'usage': input_usage(body)} | known(given | {'usage': out})
     return msg | more | given | {'content': content, 'usage': more['usage'] | out}
 
 # %% ../nbs/06b_answers.ipynb #233558a7
@@ -253,7 +253,7 @@ def mk_answer(
     n: int = 1, # Number of the call
     rid: str = '', # Id of the request
     delta: int | None = None, # Characters in a delta; None: about a word
-    known: Callable[[int], Json] = lambda out: {}, # As for `mk_reply`; asked only if it comes to a message
+    known: Callable[[Json], Json] = lambda given: {}, # As for `mk_reply`; asked only if it comes to a message
 ) -> Any:
     "What the API answers to `body`; an exception, an `Answer` or an `httpx2.Response` is passed on"
     if callable(reply): return mk_answer(reply(body), body, n, rid, delta, known)

@@ -24,7 +24,7 @@ from .drivers import Flow, Stream, SyncIO, finish
 from .keeping import Record, read_kept, turn_from, write_json
 from .pages import Beside, mk_md, mk_page, write_page
 from .plots import Plot, plot_spent
-from .requests import ChatSettings
+from .requests import Carried, ChatSettings
 from .sdk import own_values, pickled
 from .structured import Answer
 from .toolloop import final_prompt, loop_course
@@ -106,7 +106,7 @@ class _Turns(_Answers[ReplyT, StreamT, CountT, ListT]):
         "A copy with the same client and settings that goes its own way; its totals begin at zero"
         res = object.__new__(type(self))
         vars(res).update(vars(self), h=deepcopy(self.h), settings={**self.settings}, calls=0, _turns=list(self._turns),
-            _ledger=Ledger(), _at_work={}, _record=None, _made=False)
+            _ledger=Ledger(), _carried=Carried(unsent={*self._carried.unsent}), _at_work={}, _record=None, _made=False)
         if self._paused is not None: res._paused = res.h[-1]
         return res
 
@@ -159,6 +159,7 @@ def _resume(self: _Kept, data: dict[str, Any]) -> None:
     self.last = self.h[-data['last']:] if data.get('last') else []
     self._paused = self.h[-1] if data.get('paused') else None
     self._turns = [turn_from(t, Notes) for t in data.get('turns', [])]
+    self._carried.unsent = {(str(kind), str(name)) for kind, name in data.get('unsent', [])}
     if 'use' in data: self._ledger.resume(data)
 
 # %% ../nbs/00l_chat.ipynb #711dc1c0
@@ -183,7 +184,7 @@ class _Views(_Kept[ReplyT, StreamT, CountT, ListT]):
     @property
     def spent(self) -> list[Spent]:
         "What each turn took, as far as it was made by this chat"
-        sums = [(at, end, model, took.summed()) for at, _, _, (end, model, took) in self._turns]
+        sums = [(at, end, model, took.summed()) for at, _, _, (end, model, took, _) in self._turns]
         return [Spent(at, end, model, s.use, s.cost) for at, end, model, s in sums]
 
     def plot(self) -> Plot:

@@ -19,8 +19,8 @@ from .drivers import Flow, Stream, ask
 from .messages import mk_msg, mk_msgs
 from .replies import find_blocks, show_reply
 from .models import info_if_any, warn_deprecated
-from .requests import Effort, Options, Settings, check_names, mk_request, needs
-from .sdk import need_key, redact_error
+from .requests import Carried, Effort, Options, Settings, check_names, mk_request, needs
+from .sdk import anthropic, need_key, redact_error
 from .structured import Answer, called, parsed, until_fits
 from .tools import Toolbox, cut_off, mk_box, not_run, run_calls
 from .usage import usage_table
@@ -62,25 +62,37 @@ class _Calls(BaseClient[ReplyT, StreamT, CountT, ListT]):
 # %% ../nbs/00k_client.ipynb #7172fa94
 @patch
 def _call(self: _Calls, msgs: Any, settings: dict[str, Any], stream: bool = False, events: bool = False,
-    thinking: bool = False, **opts: Any) -> Flow:
+    thinking: bool = False, carried: Carried | None = None, **opts: Any) -> Flow:
     "The course of a call; what is wrong with the settings is said here, before it begins"
     if isinstance(thinking, dict): settings, thinking = settings | dict(thinking=thinking), False
     if (cb := opts.get('cb')) is not None and not callable(cb):
         raise TypeError(f'cb is {cb!r}; it is a function, called with the reply, or None')
+    carried = carried or Carried()
     settings = settings | dict(tools=mk_box(settings.get('tools')).schemas)
-    req = mk_request(self.model, msgs, **settings)
+    def request(info: Any = None) -> dict[str, Any]:
+        return mk_request(self.model, msgs, info, unsent=carried.unsent, **carried.settings(settings))
+    req = request()
     warn_deprecated(self.model)
     opts = opts | dict(stream=stream, prefill=settings.get('prefill') or '')
     if stream: opts |= dict(events=events, thinking=thinking)
-    if not needs(req): return self._ask(req, **opts)
-    return self._ask_able(lambda info: mk_request(self.model, msgs, info, **settings), opts)
+    return self._ask_able(req, request, carried, opts)
 
 @patch
-def _ask_able(self: _Calls, request: Callable[[Any], dict[str, Any]], opts: dict[str, Any]) -> Flow:
-    "As `_ask`, with a request that depends on what the model can do"
-    need_key(self.cli)
-    info = yield from info_if_any(self.cli, self.model)
-    return (yield from self._ask(request(info), **opts))
+def _ask_able(self: _Calls, req: dict[str, Any], request: Callable[[Any], dict[str, Any]], carried: Carried,
+    opts: dict[str, Any]) -> Flow:
+    "As `_ask`, with what the model can do, and again without what the API refuses of earlier replies"
+    info = None
+    if needs(req):
+        need_key(self.cli)
+        req = request(info := (yield from info_if_any(self.cli, self.model)))
+    while True:
+        try: r = yield from self._ask(req, **opts)
+        except (anthropic.BadRequestError, anthropic.NotFoundError) as e:
+            if e.partial or not carried.learn(str(e), req): raise
+            req = request(info)
+        else:
+            carried.keep(r)
+            return r
 
 # %% ../nbs/00k_client.ipynb #776f608d
 @patch
@@ -135,7 +147,7 @@ def _told(self: _Calls, kw: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     "Settings for the request, and those for how it is made; `TypeError` for what is neither"
     check_names(kw, Settings.__annotations__, 'a call')
     opts = {k: kw[k] for k in ('cb', 'thinking') if k in kw}
-    return dict(cache=self.cache) | {k: v for k, v in kw.items() if k not in opts}, opts
+    return dict(cache=self.cache) | {k: v for k, v in kw.items() if k not in opts}, opts | dict(carried=Carried())
 
 # %% ../nbs/00k_client.ipynb #2eef40b2
 class _Values(_Calls[ReplyT, StreamT, CountT, ListT]):

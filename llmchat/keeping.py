@@ -175,13 +175,15 @@ def plain_settings(
 # %% ../nbs/00i_keeping.ipynb #ac449a21
 def turn_data(turn: tuple[Any, ...]) -> dict[str, Any]:
     "A turn of a chat as plain data, without where it began and what it replaced"
-    _, _, msg, (end, model, took) = turn
-    return dict(end=end, model=model, took=[[*note] for note in took]) | ({} if msg is ... else dict(pr=msg))
+    _, _, msg, (end, model, took, box) = turn
+    more = ({} if msg is ... else dict(pr=msg)) | (dict(container=box) if box else {})
+    return dict(end=end, model=model, took=[[*note] for note in took]) | more
 
 def turn_from(data: dict[str, Any], notes: Any) -> tuple[Any, ...]:
     "The turn, from its data; `notes` makes what it took of pairs of model and usage"
     took = notes((m, u) for m, u in data['took'])
-    return data['at'], data['old'], data.get('pr', ...), (data['end'], data['model'], took)
+    about = data['end'], data['model'], took, data.get('container')
+    return data['at'], data['old'], data.get('pr', ...), about
 
 # %% ../nbs/00i_keeping.ipynb #f7c58c30
 class Record:

@@ -332,13 +332,19 @@ class Carried:
         if isinstance(box, dict) and isinstance(box.get('id'), str):
             self.container = {k: box[k] for k in ('id', 'expires_at') if k in box}
 
-    def learn(self, problem: str, msgs: list[dict[str, Any]]) -> bool:
-        "Note the fields of replies that the API has refused in a request with these messages; False if none is new"
+    def learn(self, problem: str, req: dict[str, Any]) -> bool:
+        "Give up what the API says that a request cannot have: the container, fields of replies; False if nothing is"
+        box, msgs = self.container, req['messages']
+        if box and 'container' in problem and box['id'] in str(req.get('container')): self.container = None
         at = [(int(i), path.split('.')) for i, path in _refused.findall(problem)]
         found = {f for i, path in at if i < len(msgs) and (f := _field_at(msgs[i], path))}
         new = found - self.unsent
         self.unsent |= new
-        return bool(new)
+        return bool(new) or self.container is not box
+
+    def kept(self) -> dict[str, Any]:
+        "What a saved chat keeps of it, next to its turns"
+        return dict(unsent=[[*f] for f in sorted(self.unsent)]) if self.unsent else {}
 
 # %% ../nbs/00e_requests.ipynb #89aa18c5
 def long_wait(

@@ -112,7 +112,14 @@ class _Checks(_Calls):
             info = self.models.get(str(body.get('model')), {} if self._models is None else None)
             no = refused(body, info, headers or _as_sdk, size, counting)
             if no: return Fail(no.status, no.message, no.type)
-        return missing_file(self, body)
+        return missing_file(self, body) or self._expired(body)
+
+    def _expired(self, body: Json) -> Fail | None:
+        "What is wrong with the container that a request names, if a reply has named it before; None: nothing"
+        named = body.get('container')
+        box = self.state['containers'].get(named.get('id') if isinstance(named, dict) else named)
+        if box is None or box['expires_at'] > self.clock.iso(): return None
+        return Fail(400, f"container: The container {box['id']} has expired.")
 
 # %% ../nbs/06_sandbox.ipynb #7573a4b2
 class _Gate(_Checks):
@@ -150,15 +157,16 @@ class _Answers(_Gate):
         "What the API answers"
         if not checked: reply = self.check(body) or reply
         if self.model: body = body | {'model': self.model}
-        def known(out: int) -> Json: return self._known(body, f'msg_{n:04}', out)
+        def known(given: Json) -> Json: return self._known(body, f'msg_{n:04}', given)
         return mk_answer(reply, body, n, id, self.delta, known)
 
-    def _known(self, body: Json, id: str, out: int) -> Json:
+    def _known(self, body: Json, id: str, given: Json) -> Json:
         "What a message says about the prompt it answers"
         with self._lock:
             usage = self.cache.usage(body, self.known_model(body).get('min_cache', 1024))
             inp = usage['input_tokens'] + usage['cache_creation_input_tokens']
-            self.limits.take(output_tokens=out, input_tokens=inp)
+            self.limits.take(output_tokens=given['usage']['output_tokens'], input_tokens=inp)
+            if box := given.get('container'): self.state['containers'][box['id']] = box
             return dict(usage=usage) | self.cache.diagnose(body, id)
 
 # %% ../nbs/06_sandbox.ipynb #ef0907e0

@@ -21,7 +21,7 @@ from .client import Client
 from .drivers import Flow
 from .keeping import Journal, Record, plain_settings, turn_data, version
 from .messages import mk_block, mk_msg, mk_msgs
-from .requests import ChatSettings, check_names, client_settings, mk_request
+from .requests import Carried, ChatSettings, check_names, client_settings, mk_request
 from .sdk import named_values, redact, secrets
 from .tools import Toolbox, mk_box
 from .usage import Ledger, Notes, rates
@@ -84,6 +84,7 @@ class BaseChat(Totals, Generic[ReplyT, StreamT, CountT, ListT]):
         self._ledger, self._turns, self._paused = Ledger(), [], None
         self._at_work: dict[Flow, Any] = {} # What waits for its turn or has it, the first one first, and its I/O
         self._took = Notes() # What the turn in course has taken
+        self._carried = Carried() # What its requests take from replies, beside their content
         mk_box(tools, ns) # What cannot be a tool is an error here, and not at the first call
         self._afford(max_cost, max_calls)
         self._record: Record | None = None
@@ -181,6 +182,11 @@ def _before(self: BaseChat, again: bool) -> list[dict[str, Any]]:
     at, old, *_ = self._turns[-1]
     return [*self.h[:at], *old]
 
+@patch
+def _last_container(self: BaseChat, again: bool) -> dict[str, Any] | None:
+    "The container that a turn goes on in, if it goes on from one"
+    turns = self._turns[:-1] if again else self._turns
+    return turns[-1][3][3] if turns and turns[-1][0] < len(self.h) else None
 
 # %% ../nbs/00ka_turns.ipynb #ec8ee7ec
 @patch
@@ -192,6 +198,7 @@ def _turn(self: BaseChat, msg: dict[str, Any] | None, work: Callable[[list[dict[
         if again: msg = self._last_prompt()
         h = self._before(again)
         at, h[at:] = self._opened(msg, h)
+        self._carried.container = self._last_container(again)
         course = work(h)
         del work # it holds more than a waiting chat needs, of which there may be thousands
         r, more, *value = yield from course
@@ -212,7 +219,7 @@ def _commit(self: BaseChat, at: int, msg: dict[str, Any] | None, new: list[dict[
     if new and more and new[-1]['role'] == 'assistant':
         new, more = new[:-1], [_joined(new[-1], more[0]), *more[1:]]
     h = self.h[:at] + (added := new + more)
-    turn = (*undo, (len(h) - (h[-1]['role'] == 'user'), r.model, self._took))
+    turn = (*undo, (len(h) - (h[-1]['role'] == 'user'), r.model, self._took, self._carried.container))
     paused = r.stop_reason == 'pause_turn'
     self._note(h, again=again, at=at, add=added, turn=turn, last=len(last), paused=paused)
     self.h[at:] = added
@@ -237,7 +244,7 @@ def _note(self: BaseChat, h: list[dict[str, Any]], turn: tuple[Any, ...] | None 
     "Write to the journal, if there is one, how the history becomes `h`"
     if self._record is None: return
     if turn: entry['turn'] = turn_data(turn)
-    totals = dict(calls=self.calls, **self._ledger.kept())
+    totals = dict(calls=self.calls, **self._carried.kept(), **self._ledger.kept())
     self._record.add(self.h, self._about(), entry | totals, h, self._clean)
 
 # %% ../nbs/00ka_turns.ipynb #42f769ef
@@ -245,7 +252,8 @@ def _note(self: BaseChat, h: list[dict[str, Any]], turn: tuple[Any, ...] | None 
 def _state(self: BaseChat) -> dict[str, Any]:
     "All that a file keeps"
     turns = [dict(at=t[0], old=t[1]) | turn_data(t) for t in self._turns]
-    data = dict(h=self.h, turns=turns, last=len(self.last), paused=self._paused is not None, calls=self.calls)
+    data = dict(h=self.h, turns=turns, last=len(self.last), paused=self._paused is not None, calls=self.calls,
+        **self._carried.kept())
     return self._clean(dict(llmchat=version) | self._about() | data | self._ledger.kept())
 
 @patch
@@ -262,7 +270,7 @@ def _exchange(self: BaseChat, kw: dict[str, Any], stream: bool = False,
     "The course of an exchange of this chat, with settings for this call"
     settings, opts, run, limits = _split(_over(self.settings, kw))
     box = box or mk_box(settings['tools'], self.ns)
-    opts |= dict(stream=stream, came=self._came)
+    opts |= dict(stream=stream, came=self._came, carried=self._carried)
     run = {k if k != 'max_result' else 'most': v for k, v in run.items()}
     if box.ns: run = dict(parallel=self.c._parallel, began=self._began) | run
     before = noop if limits == dict.fromkeys(_limits) else partial(self._afford, **limits)
