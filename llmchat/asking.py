@@ -243,7 +243,7 @@ def _advise(e: BaseException, prefill: str) -> None:
     "Add to an error of the API what to do"
     if not isinstance(e, anthropic.APIStatusError): return
     if prefill and isinstance(e, anthropic.BadRequestError) and 'prefill' in str(e).lower(): advice = _no_prefill
-    elif (wait := wait_told(e.response.headers) or 0) > 0:
+    elif wait := wait_told(e.response.headers):
         hours = f', which are {wait / 3600:,.1f} hours' if wait >= 3600 else ''
         advice = f'The API asks to come back in {max(wait, 1):,.0f} seconds{hours}.'
     else: return

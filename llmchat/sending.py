@@ -18,6 +18,7 @@ from fastcore.basics import patch
 from .drivers import Flow, ask
 from .jobs import Job, Part, is_json
 from .sdk import anthropic, broken, httpx2
+from .waiting import wait_told
 
 # %% ../nbs/04c_sending.ipynb #6834950f
 class Body:
@@ -122,16 +123,11 @@ def _failed(self: Sending, part: Part, e: Exception) -> Flow:
     if surely_not(e):
         self.job.say(part=part.n, refused=type(e).__name__)
         self.refusals += 1
-        wait = _retry_after(e) or min(2**self.refusals, 60)
-        if not isinstance(e, anthropic.RateLimitError) or wait > 60 or self.refusals > 8: raise e
+        if not isinstance(e, anthropic.RateLimitError) or self.refusals > 8: raise e
+        if (wait := wait_told(e.response.headers) or min(2**self.refusals, 60)) > 60: raise e
         yield from self.pause(wait)
     elif not isinstance(e, anthropic.APIError): raise e
     else: log.warning('Part %s of %s is in doubt: %s', part.n, self.job.path, type(e).__name__)
-
-def _retry_after(e: Any) -> float | None:
-    "Seconds that the API asks to wait"
-    try: return float(e.response.headers['retry-after'])
-    except (AttributeError, LookupError, ValueError): return None
 
 # %% ../nbs/04c_sending.ipynb #d0a5166a
 @patch

@@ -22,12 +22,12 @@ email_utils: Any = LazyModule('email.utils') # It takes long to import
 
 def wait_told(
     headers: Any # Headers of an HTTP response
-) -> float | None: # Seconds; None where it does not say
+) -> float | None: # Seconds, more than 0; None where it does not say
     "How long a response asks to wait"
-    for name, unit in ('retry-after-ms', 1000), ('retry-after', 1):
-        with suppress(TypeError, ValueError): return float(headers.get(name)) / unit
-    with suppress(TypeError, ValueError):
-        return email_utils.parsedate_to_datetime(headers.get('retry-after')).timestamp() - time()
+    said = headers.get('retry-after')
+    for read in (lambda: float(headers.get('retry-after-ms')) / 1000, lambda: float(said),
+        lambda: email_utils.parsedate_to_datetime(said).timestamp() - time()):
+        with suppress(TypeError, ValueError, OverflowError): return secs if (secs := read()) > 0 else None
     return None
 
 # %% ../nbs/00fa_waiting.ipynb #e8cd28cd
@@ -52,7 +52,7 @@ def _announced(sleep: Callable[..., Any], on_retry: Callable[[Retry], Any]) -> C
     "`sleep`, which waits for a retry, with a word to `on_retry` before it begins"
     def tell(*, retries_taken: int, max_retries: int, response: Any, **kw: Any) -> Any:
         told = None if response is None else wait_told(response.headers)
-        seconds = told if told and told > 0 else min(0.5 * 2 ** retries_taken, 8)
+        seconds = told or min(0.5 * 2 ** retries_taken, 8)
         on_retry(Retry(retries_taken + 1, max_retries, seconds, sys.exception() if response is None else response))
         return sleep(retries_taken=retries_taken, max_retries=max_retries, response=response, **kw)
     return tell

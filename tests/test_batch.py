@@ -1,6 +1,7 @@
 "Jobs of many prompts: every way in which sending, waiting and fetching can break off, and what they cost"
 import asyncio, csv, json, os, random, subprocess, sys, time
 from collections import Counter
+from email.utils import formatdate
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -212,11 +213,20 @@ def test_refused_for_good_and_for_now():
     sb.before = once(is_post, Fail(400, 'no'))
     with pytest.raises(anthropic.BadRequestError): (b := job(sb, PROMPTS)).run()
     assert b.counts['unsent'] == 8 and b.run().answers() == PROMPTS
+
+def in_seconds(n): return formatdate(time.time() + n, usegmt=True)
+
+@pytest.mark.parametrize('headers', [{'retry-after': '30'}, {'retry-after-ms': '30000'}, {'retry-after': in_seconds(40)}])
+def test_a_refused_part_waits_as_long_as_the_api_says(headers):
     sb = Api()
-    sb.before = once(is_post, Fail(429, headers={'retry-after': '7'}))
+    sb.before = once(is_post, Fail(429, headers=headers))
     began = sb.clock.now
-    assert job(sb, PROMPTS).run().answers() == PROMPTS and sb.clock.now - began > 60 + 7
-    sb.before = once(is_post, Fail(429, headers={'retry-after': '7000'}))
+    assert job(sb, PROMPTS).run().answers() == PROMPTS and sb.clock.now - began > 60 + 29
+
+@pytest.mark.parametrize('headers', [{'retry-after': '7000'}, {'retry-after-ms': '7e6'}, {'retry-after': in_seconds(7000)}])
+def test_a_refused_part_does_not_wait_for_hours(headers):
+    sb = Api()
+    sb.before = once(is_post, Fail(429, headers=headers))
     with pytest.raises(anthropic.RateLimitError): job(sb, PROMPTS).run()
 
 @pytest.mark.parametrize('secs', [1, 30, 300]) # the other batch ends before ours, or after it

@@ -95,8 +95,9 @@ def test_wrong_settings(kw):
 def test_aiohttp_is_for_async_clients():
     with pytest.raises(ValueError, match='async'): Client(MODEL, api_key='none-at-all', aiohttp=True)
 
-@pytest.mark.parametrize('text', ['', 'soon', '-', 'nan days', '12 monkeys'])
-def test_a_wait_that_is_no_number_is_none(text): assert wait_told({'retry-after': text}) is None
+@pytest.mark.parametrize('text', ['', 'soon', '-', 'nan days', '12 monkeys', '0', '-3', 'nan', '-inf',
+    'Fri, 31 Dec 1999 23:59:59 GMT', 'Fri, 31 Dec 99999999999 23:59:59 GMT'])
+def test_a_wait_that_is_none(text): assert wait_told({'retry-after': text}) is wait_told({'retry-after-ms': text}) is None
 
 @both
 @pytest.mark.parametrize('cloud', ['bedrock', 'vertex', 'foundry'])
