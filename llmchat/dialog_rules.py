@@ -64,10 +64,10 @@ def _call_id(q: Asked) -> Iterator[Json]:
 
 @rule('{at}: `tool_use` ids must be unique')
 def _same_tool_use_id(q: Asked) -> Iterator[Json]:
-    seen: set[str] = set()
-    for s in q.of('tool_use'):
-        if s.block['id'] in seen: yield dict(at=s.at)
-        seen.add(s.block['id'])
+    seen: set[tuple[int, str]] = set()
+    for s in q.of('tool_use'): # Those of one message: the API takes an id again in a later one
+        if (key := (s.msg, s.block['id'])) in seen: yield dict(at=s.at)
+        seen.add(key)
 
 # %% ../nbs/06j_dialog_rules.ipynb #915fb4aa
 @rule('{at}.tool_use.name: String should have at {bound}')

@@ -1,0 +1,57 @@
+"Exchanges with the real API, recorded elsewhere: what is read of their replies, and what can follow them"
+import gzip, json, os
+from pathlib import Path
+
+import anthropic, pytest
+from common import MODEL, root
+from llmchat import mk_msg, mk_msgs
+from llmchat.requests import mk_request, sendable
+from llmchat.rules import versions
+from llmchat.sandbox import mk_model
+from llmchat.streams import Builder, Decoder
+from llmchat.validation import refused
+
+EXCHANGES = Path(os.environ.get('LLMCHAT_EXCHANGES', root.parent/'shared/data/api-exchanges.jsonl.gz'))
+exchanges = [json.loads(l) for l in gzip.open(EXCHANGES, 'rt')] if EXCHANGES.exists() else []
+replied = [(i, e) for i, e in enumerate(exchanges) if e['status'] == 200 and 'count_tokens' not in e['path']]
+pytestmark = pytest.mark.skipif(not exchanges, reason=f'no {EXCHANGES.name}')
+
+def reply_of(e):
+    "The SDK's message of an exchange"
+    if isinstance(e['reply'], dict): return anthropic.types.Message.construct(**e['reply'])
+    b = Builder()
+    for ev in Decoder().feed(e['reply'].encode()): b.add(ev)
+    return anthropic.types.Message.construct(**b.msg)
+
+def accepted(msgs, **kw):
+    "What the sandbox says to a request that goes on from a history; None: it takes it"
+    body = json.loads(json.dumps(mk_request(MODEL, msgs, **kw)))
+    return refused(body, mk_model(MODEL), {'x-api-key': 'k', 'anthropic-version': versions[-1], 'anthropic-beta': 'all'})
+
+def followed(e, n=None):
+    "Histories in which a recorded reply, or its first `n` blocks, is followed by its results, by a prompt, and by both"
+    r = reply_of(e)
+    r.content = r.content[:n]
+    reply = mk_msg(r)
+    h = mk_msgs(e['request']['messages']) + ([reply] if reply['content'] else [])
+    results = [dict(type='tool_result', tool_use_id=b['id'], content='ok') for b in reply['content'] if b['type'] == 'tool_use']
+    yield [*h, mk_msg([*results, 'And?'])]
+    if results: yield [*h, mk_msg(results)]
+    if results: yield [*h, mk_msg(results), mk_msg('So.', 'assistant'), mk_msg('And?')]
+
+def test_no_history_is_refused():
+    "Whatever a reply held, and whether its container still lives or not, the conversation goes on"
+    found = [(i, no.message) for i, e in replied for h in followed(e) for kw in ({}, dict(container='c1'))
+        if (no := accepted(h, **kw))]
+    assert not found and len(replied) > 400
+
+def test_what_the_api_took_is_sent_as_it_is():
+    "Nothing is left out of a request that the API has accepted: open calls before results, fields, blocks"
+    took = [(i, e['request']) for i, e in enumerate(exchanges) if e['status'] == 200]
+    assert [i for i, r in took if sendable(r['messages'], bool(r.get('container'))) != r['messages']] == []
+
+def test_cut_after_any_block():
+    "A reply that ends after any of its blocks leaves a history that can be gone on with"
+    cut = [(i, e, n) for i, e in replied for n in range(1, len(reply_of(e).content))]
+    assert [(i, n, no.message) for i, e, n in cut for h in followed(e, n) if (no := accepted(h))] == []
+    assert len(cut) > 300
