@@ -20,7 +20,7 @@ from typing import Any, Generic, TYPE_CHECKING, TypeVar, get_args
 
 from fastcore.basics import noop, patch
 
-from .drivers import Flow, Parts, Stream, SyncIO, _awaited, ask, finish
+from .drivers import Flow, Parts, Stream, SyncIO, _awaited, ask, finish, named
 from .requests import check_names, client_settings, long_wait
 from .sdk import (anthropic, httpx2, broken, default_model, garbled, mk_cli, named_values, need_key, pickled,
     redact, redact_error, secrets, stream_error)
@@ -119,7 +119,7 @@ def _wire(self: BaseClient) -> SyncIO: return SyncIO(self.cli)
 @patch
 def _go(self: BaseClient, flow: Flow, kind: Any = None) -> Any:
     "Hand a course to the driver: to its end, or as a `kind` of stream"
-    return (kind or self._finish)(flow, self._wire())
+    return named((kind or self._finish)(flow, self._wire()), self)
 
 # %% ../nbs/00j_asking.ipynb #8eb9636b
 @patch

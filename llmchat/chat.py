@@ -19,7 +19,7 @@ from fastcore.meta import delegates
 
 from .asking import CountT, ListT, ReplyT, StreamT, T_
 from .client import Client
-from .display import Spent, inline, show_chat, spent_line
+from .display import Spent, count, inline, show_chat, spent_line
 from .drivers import Flow, Stream, SyncIO, finish
 from .keeping import Record, read_kept, turn_from, write_json
 from .pages import Beside, mk_md, mk_page, write_page
@@ -222,6 +222,9 @@ class _Pages(_Views[ReplyT, StreamT, CountT, ListT]):
 
 # %% ../nbs/00l_chat.ipynb #f32587a2
 class AnyChat(_Pages[ReplyT, StreamT, CountT, ListT]):
+    def __repr__(self) -> str:
+        busy = ', in the middle of a turn' * (self._busy is not None)
+        return f'<{type(self).__name__} with {self.c.model}: {count(len(self.h), "message")}, {self.use.total} tokens{busy}>'
     def _repr_markdown_(self) -> str:
         talk = show_chat(self.h, self.spent, self.settings['sp'], most=10) or 'No reply yet'
         return f'{talk}\n\n{usage_table(self.use, self._ledger.costs)}'

@@ -191,6 +191,7 @@ class AnyClient(_Values[ReplyT, StreamT, CountT, ListT]):
     @property
     def stop_sequence(self) -> str | None: return self.result and self.result.stop_sequence
 
+    def __repr__(self) -> str: return f'<{type(self).__name__} for {self.model}: {self.use.total} tokens>'
     def _repr_markdown_(self) -> str:
         last = 'No reply yet' if self.result is None else show_reply(self.result)
         return f'{last}\n\n{usage_table(self.use, self._ledger.costs)}'

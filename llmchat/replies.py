@@ -17,6 +17,9 @@ from .messages import mk_block
 # %% ../nbs/00c_replies.ipynb #ee4328a9
 def _blocks(r: Any) -> list[Any]:
     "The blocks of a reply, message or list of blocks, as they are"
+    if not isinstance(r, (str, list, tuple, dict)) and not hasattr(r, 'content'):
+        raise TypeError(f'{r!r:.200} has no content. Give a reply, a message or a list of blocks; `await` the call of an '
+            'async client, and of a stream give the `value` that it has at its end.')
     content = r if isinstance(r, (str, list, tuple)) else r['content'] if isinstance(r, dict) else r.content
     return [dict(type='text', text=content)] if isinstance(content, str) else list(content)
 

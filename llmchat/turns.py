@@ -18,7 +18,7 @@ from fastcore.basics import noop, patch
 
 from .asking import BaseClient, CountT, ListT, ReplyT, StreamT, Totals
 from .client import Client
-from .drivers import Flow
+from .drivers import Flow, named
 from .keeping import Journal, Record, plain_settings, turn_data, version
 from .messages import mk_block, mk_msg, mk_msgs
 from .requests import Carried, ChatSettings, check_names, client_settings, mk_request
@@ -153,7 +153,7 @@ def _alone(self: BaseChat, flow: Flow, io: Any) -> Flow:
 def _go(self: BaseChat, flow: Flow, kind: Any = None) -> Any:
     "Hand a flow of this chat to the driver: to its end, or as a `kind` of stream"
     io = self.c._wire()
-    return (kind or self.c._finish)(self._alone(flow, io), io)
+    return named((kind or self.c._finish)(self._alone(flow, io), io), self)
 
 @patch
 def _end(self: BaseChat) -> Any:

@@ -152,3 +152,143 @@ def test_of_calls_at_once_one_has_the_chat(way):
     assert chat._busy is None and not chat._at_work
     fork = chat.fork()
     assert fork._at_work is not chat._at_work
+
+# ---- streams, with and without await
+
+def asks(obj, **kw):
+    "Ways to a stream"
+    ways = dict(text=lambda: obj('Hi', stream=True, **kw))
+    if hasattr(obj, 'h'):
+        ways |= dict(loop=lambda: obj.toolloop('Hi', **kw), parts=lambda: obj.toolloop('Hi', stream=True, **kw))
+    return ways
+
+async def pieces_of(s):
+    "All that a stream gives, of its parts as well"
+    return [[p async for p in o] if hasattr(o, '__aiter__') else o async for o in s]
+
+@pytest.mark.parametrize('way', ['text', 'loop', 'parts'])
+@pytest.mark.parametrize('cls', [AsyncChat, llmchat.AsyncClient])
+def test_a_stream_may_be_awaited_first(cls, way):
+    "Both forms give the same; `await` sends the one request, and a second `await` nothing"
+    async def go(awaits):
+        obj = cls(MODEL, (sb := Sandbox(['One two three.'])).aclient())
+        if way not in asks(obj): return
+        s = asks(obj)[way]()
+        for _ in range(awaits): assert await s is s
+        assert len(sb.requests) == bool(awaits)
+        seen = await pieces_of(s)
+        assert len(sb.requests) == 1 and s.value
+        return seen
+    seen = [asyncio.run(go(n)) for n in range(3)]
+    assert seen[0] == seen[1] == seen[2]
+
+def test_await_takes_no_piece_and_waits_for_none():
+    "The request is sent, and nothing more: thinking or a tool call may take minutes"
+    async def go():
+        chat = AsyncChat(MODEL, Sandbox(script).aclient(), tools=[add])
+        s = await chat('Hi', stream=True)
+        assert chat.h == [] and chat._busy is not None
+        assert [p async for p in s] == ['Two', ' words.'] and len(chat.h) == 3
+        for flag in (False, True):
+            r = await chat('Now?', stream=flag)
+            if flag: assert [p async for p in r] == ['After.']
+            assert contents(r.value if flag else r) == 'After.'
+    asyncio.run(go())
+
+@pytest.mark.parametrize('way', ['text', 'loop', 'parts'])
+def test_errors_of_the_request_are_raised_by_await_or_by_the_first_step(way):
+    async def go():
+        chat = AsyncChat(MODEL, Sandbox(lambda body: llmchat.sandbox.Fail(400, 'no')).aclient(max_retries=0))
+        s = asks(chat)[way]()
+        with pytest.raises(anthropic.BadRequestError): await s
+        with pytest.raises(ValueError, match='left, or broken off'): s.value
+        with pytest.raises(anthropic.BadRequestError): await pieces_of(asks(chat)[way]())
+        assert chat.h == [] and chat._busy is None
+        asyncio.run(go())
+
+@pytest.mark.parametrize('way', ['text', 'loop', 'parts'])
+def test_an_awaited_stream_that_nobody_reads(way, no_gc):
+    "Dropped, shown, closed, held by async with: the chat is free at once, and the connection is closed"
+    async def go():
+        responses = []
+        async def note(r): responses.append(r)
+        chat = AsyncChat(MODEL, cli := Sandbox(lambda body: 'One two three.').aclient())
+        cli._client.event_hooks = dict(response=[note])
+        s = await asks(chat)[way]()
+        with pytest.raises(RuntimeError, match='in the middle of a turn'): await chat('Hi')
+        del s
+        assert chat._busy is None
+        await (await asks(chat)[way]()).close()
+        assert chat._busy is None
+        async with await asks(chat)[way](): assert chat._busy is not None
+        async with asks(chat)[way]() as s: await s
+        assert chat._busy is None
+        await asyncio.wait_for(asks(chat)[way](), 9)
+        await (await asks(chat)[way]()).run()
+        await (await asks(chat)[way]()).show()
+        before = len(chat.h)
+        await chat('Hi')
+        await asyncio.sleep(0)
+        assert before >= 4 and len(chat.h) == before + 2 and all(r.is_closed for r in responses)
+    asyncio.run(go())
+
+# ---- mistakes that say so
+
+@both
+def test_what_a_stream_says_of_itself(way):
+    "In `repr`, where its value is asked for too early, and where it is taken for the reply"
+    chat = way.Chat(MODEL, way.sdk(Sandbox(['One two', 'Three four', 'Five'])))
+    s = chat('Hi', stream=True)
+    for f in (lambda: s.value, lambda: s.usage, lambda: contents(s)):
+        with pytest.raises((ValueError, AttributeError, TypeError), match='not begun'): f()
+    assert 'not begun' in repr(s) and not hasattr(s, 'content')
+    way.leave(s, 'break')
+    assert 'before its end' in repr(s)
+    with pytest.raises(ValueError, match='before its end'): s.value
+    s, pieces = way.read(chat, 'Hi')
+    assert 'to its end' in repr(s) and s.value.role == 'assistant' and pieces == ['Three', ' four']
+    with pytest.raises(AttributeError, match='its `value`'): s.stop_reason
+
+@both
+def test_a_stream_is_read_once(way):
+    "Again, after it was left or closed, and a part of a loop: an error, and not silence"
+    chat = way.Chat(MODEL, way.sdk(Sandbox(lambda body: 'One two')))
+    async def again(s): return [o async for o in s] if way is Async else list(s)
+    s, _ = way.read(chat, 'Hi')
+    with pytest.raises(ValueError, match='read once'): asyncio.run(again(s))
+    for how in ('break', 'close', 'with'):
+        s = chat('Hi', stream=True)
+        way.leave(s, how)
+        with pytest.raises(ValueError, match='read once'): asyncio.run(again(s))
+    async def parts():
+        s = chat.toolloop('Hi', stream=True)
+        it = iter(s) if way is Sync else aiter(s)
+        for o in [next(it) if way is Sync else await anext(it)]:
+            await again(o)
+            assert contents(o.value) == 'One two' and 'to its end' in repr(o)
+            with pytest.raises(ValueError, match='read once'): await again(o)
+    asyncio.run(parts())
+
+@both
+def test_chats_and_clients_say_what_they_are(way):
+    chat = way.Chat(MODEL, way.sdk(Sandbox(['One'])), api_key='sk-ant-secret', sp='Secret.')
+    name = way.Chat.__name__
+    assert repr(chat) == f'<{name} with {MODEL}: 0 messages, 0 tokens>'
+    way.call(chat, 'Hi')
+    assert repr(chat).startswith(f'<{name} with {MODEL}: 2 messages, ') and 'ecret' not in repr(chat) + repr(chat.c)
+    assert repr(chat.c) == f'<{way.Client.__name__} for {MODEL}: {chat.use.total} tokens>'
+
+@pytest.mark.parametrize('ask', [lambda c: c('Hi'), lambda c: c.c('Hi'), lambda c: c.parse('Hi', int), lambda c: c.count('Hi') if hasattr(c, 'count') else c.c.count('Hi')])
+def test_a_forgotten_await_says_whose_call_it_is(ask):
+    "In Python's own warning, in repr, and where contents is given it"
+    chat = AsyncChat(MODEL, Sandbox([]).aclient())
+    r = ask(chat)
+    assert 'object AsyncC' in repr(r)
+    with pytest.raises(TypeError, match='`await` the call'): contents(r)
+    with pytest.warns(RuntimeWarning, match="coroutine 'AsyncC(hat|lient)' was never awaited"): del r
+
+def test_an_async_stream_in_a_sync_loop():
+    chat = AsyncChat(MODEL, Sandbox([]).aclient())
+    with pytest.raises(TypeError, match='async for'): list(chat('Hi', stream=True))
+    with pytest.raises(TypeError, match='async with'):
+        with chat('Hi', stream=True): pass
