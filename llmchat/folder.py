@@ -8,11 +8,12 @@ Docs: https://llmchat-owner.github.io/llmchat/folder.html.md"""
 __all__ = ['is_odd', 'Folder', 'opened', 'listing', 'TextFile', 'read_text', 'write_text']
 
 # %% ../nbs/03a_folder.ipynb #f3313028
-import codecs, os, stat, unicodedata
-from collections.abc import Iterable, Iterator
+import codecs, fcntl, os, re, stat, unicodedata
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from time import sleep
 
 from .tools import BadCall
 
@@ -29,6 +30,7 @@ def is_odd(
     return ''
 
 # %% ../nbs/03a_folder.ipynb #0da3689a
+_temp = re.compile(r'\.llmchat-[0-9a-f]{16}\.tmp') # Names of temporary files
 _help = "Paths are relative to the folder that can be used, such as 'src/app.py'; '.' is that folder itself."
 
 class Folder:
@@ -45,7 +47,9 @@ class Folder:
         if why := is_odd(path): raise BadCall(f'{why}. {_help}')
         full = Path(os.path.realpath(os.path.join(self.root, path)))
         if not full.is_relative_to(self.root): raise BadCall(f'this is outside of the folder. {_help}')
-        return full.relative_to(self.root).parts
+        names = full.relative_to(self.root).parts
+        if any(map(_temp.fullmatch, names)): raise BadCall('this is left from an edit that was killed')
+        return names
 
 # %% ../nbs/03a_folder.ipynb #1da3b5f5
 @contextmanager
@@ -89,15 +93,15 @@ def _usable(st: os.stat_result, max_bytes: int) -> None:
     if st.st_nlink > 1: raise BadCall(f'this file has {st.st_nlink} names (hard links), and some may be outside')
     if st.st_size > max_bytes: raise BadCall(f'this file has {st.st_size:,} bytes; {max_bytes:,} are the limit')
 
-def _load(fd: int, name: str, max_bytes: int, edit: bool) -> tuple[bytes, int]:
-    "Content and permissions of the file `name` in an open folder"
+def _load(fd: int, name: str, max_bytes: int, edit: bool) -> tuple[bytes, os.stat_result]:
+    "Content of, and facts about, the file `name` in an open folder"
     def opener(name: str, flags: int) -> int: return os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=fd)
     _usable(os.stat(name, dir_fd=fd, follow_symlinks=False), max_bytes)
     with open(name, 'r+b' if edit else 'rb', opener=opener) as f:
         _usable(st := os.fstat(f.fileno()), max_bytes)
         data = f.read(max_bytes + 1)
     if len(data) > max_bytes: raise BadCall(f'this file has more than {max_bytes:,} bytes, which are the limit')
-    return data, stat.S_IMODE(st.st_mode)
+    return data, st
 
 # %% ../nbs/03a_folder.ipynb #b335cbf9
 @dataclass(frozen=True)
@@ -105,12 +109,13 @@ class TextFile:
     "The text of a file, and how it is stored"
     text: str # With its own line breaks
     bom: bytes = b'' # The byte order mark, if the file begins with one
-    mode: int | None = None # Permissions; None: a new file
+    raw: bytes = b'' # All of it as it was read
+    stat: os.stat_result | None = None # Owner, permissions and so on; None: a new file
 
-def _decode(data: bytes, mode: int) -> TextFile:
+def _decode(data: bytes, st: os.stat_result) -> TextFile:
     bom = codecs.BOM_UTF8 if data.startswith(codecs.BOM_UTF8) else b''
     if b'\0' in data: raise BadCall('this is a binary file')
-    try: return TextFile(data[len(bom):].decode(), bom, mode)
+    try: return TextFile(data[len(bom):].decode(), bom, data, st)
     except UnicodeDecodeError as e: raise BadCall('this is not text in UTF-8, the only encoding known here') from e
 
 # %% ../nbs/03a_folder.ipynb #5871ac60
@@ -124,16 +129,26 @@ def read_text(
     with opened(folder, above) as fd: return _decode(*_load(fd, name, folder.max_bytes, edit))
 
 # %% ../nbs/03a_folder.ipynb #5c777014
-def _put(fd: int, name: str, data: bytes, mode: int | None) -> None:
-    "Make `data` the content of the file `name` in an open folder"
-    def opener(name: str, flags: int) -> int: return os.open(name, flags, 0o666 if mode is None else 0o600, dir_fd=fd)
-    temp = f'.{os.urandom(8).hex()}.tmp'
+def _like(f: int, st: os.stat_result) -> None:
+    "Give an open file the owner, group and permissions of another, as far as the process may"
+    mode = stat.S_IMODE(st.st_mode)
+    try: os.fchown(f, st.st_uid, st.st_gid)
+    except OSError:
+        mode &= 0o777
+        with suppress(OSError): os.fchown(f, -1, st.st_gid)
+    os.fchmod(f, mode)
+
+def _put(fd: int, name: str, data: bytes, st: os.stat_result | None, check: Callable[[], None]) -> None:
+    "Make `data` the content of the file `name` in an open folder, if `check` has nothing against it at last"
+    def opener(name: str, flags: int) -> int: return os.open(name, flags, 0o600 if st else 0o666, dir_fd=fd)
+    temp = f'.llmchat-{os.urandom(8).hex()}.tmp'
     try:
         with open(temp, 'xb', opener=opener) as f:
             f.write(data)
             f.flush()
-            if mode is not None: os.fchmod(f.fileno(), mode & 0o777)
+            if st: _like(f.fileno(), st)
             os.fsync(f.fileno())
+        check()
         os.replace(temp, name, src_dir_fd=fd, dst_dir_fd=fd)
     except BaseException:
         with suppress(OSError): os.unlink(temp, dir_fd=fd)
@@ -147,19 +162,38 @@ def _encode(file: TextFile, max_bytes: int) -> bytes:
     return data
 
 # %% ../nbs/03a_folder.ipynb #4a717a0f
-def _exists(fd: int, name: str) -> bool:
-    try: os.stat(name, dir_fd=fd, follow_symlinks=False)
-    except FileNotFoundError: return False
-    return True
+def _lock(fd: int, tries: int = 300) -> bool:
+    "Have an open folder for ourselves until it is closed; False if that cannot be, or not within some seconds"
+    for _ in range(tries):
+        try: fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError: sleep(0.01)
+        except OSError: return False # A file system without locks
+        else: return True
+    return False
 
+def _sweep(fd: int) -> None:
+    "Remove what killed processes left in a folder that we have for ourselves"
+    for name in filter(_temp.fullmatch, os.listdir(fd)):
+        with suppress(OSError): os.unlink(name, dir_fd=fd)
+
+def _check(fd: int, name: str, file: TextFile, max_bytes: int) -> None:
+    "`BadCall` if the file in an open folder is not what it was, or a new one exists"
+    if file.stat:
+        if _load(fd, name, max_bytes, edit=True)[0] == file.raw: return
+        raise BadCall('somebody else has changed this since it was read; nothing was done. View it and try again')
+    with suppress(FileNotFoundError):
+        os.stat(name, dir_fd=fd, follow_symlinks=False)
+        raise BadCall('this exists already; change it with str_replace or insert')
+
+# %% ../nbs/03a_folder.ipynb #c2f61b08
 def write_text(
     folder: Folder,
     path: str, # As a model wrote it
     file: TextFile # As it was read, with another text; or a new one
 ) -> None: # `BadCall` or `OSError` if it is refused; the file is then as it was
     "Write a text file; a new one must not exist, and gets the folders that are missing"
-    data, new = _encode(file, folder.max_bytes), file.mode is None
+    data = _encode(file, folder.max_bytes)
     *above, name = folder.names(path) or ['.']
-    with opened(folder, above, make=new) as fd:
-        if new and _exists(fd, name): raise BadCall('this exists already; change it with str_replace or insert')
-        _put(fd, name, data, file.mode)
+    with opened(folder, above, make=file.stat is None) as fd:
+        if _lock(fd): _sweep(fd)
+        _put(fd, name, data, file.stat, lambda: _check(fd, name, file, folder.max_bytes))

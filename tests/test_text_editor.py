@@ -1,18 +1,20 @@
 "The text editor: nothing outside of its folder, nothing half written, nothing changed but what was asked for"
-import asyncio, os, re, signal, socket, subprocess, sys
+import asyncio, errno, fcntl, os, signal, socket, subprocess, sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 
 import pytest
 from hypothesis import given, strategies as st
 
 from common import seeded
-from llmchat import AsyncChat, Chat, mk_funcres, mk_tool, text_editor, text_editor_conf
+from llmchat import AsyncChat, Chat, folder as folder_module, mk_funcres, mk_tool, text_editor, text_editor_conf
 from llmchat.folder import Folder, TextFile, listing, opened, read_text, write_text
 from llmchat.sandbox import Sandbox, tool_use
 from llmchat.text_editor import insert_after, lines_of, replace_once, splice
 from llmchat.tools import BadCall
+from warm import program
 
 NAME = 'str_replace_based_edit_tool'
 SECRET = 'the secret'
@@ -136,7 +138,7 @@ def test_no_way_out(root, outside, name, command):
     assert snapshot(root.parent) == before
 
 READ_OR_WRITE = {'read': lambda folder: read_text(folder, 'src/secret.txt'),
-    'edit': lambda folder: write_text(folder, 'src/secret.txt', TextFile('gotcha', mode=0o600)),
+    'edit': lambda folder: write_text(folder, 'src/secret.txt', TextFile('gotcha', stat=os.stat(folder.root))),
     'create': lambda folder: write_text(folder, 'src/new.txt', TextFile('gotcha')),
     'create deep': lambda folder: write_text(folder, 'src/new/new.txt', TextFile('gotcha')),
     'list': lambda folder: list(listing(folder, folder.names('src')))}
@@ -153,15 +155,39 @@ def test_no_way_out_by_a_link_that_is_made_after_looking(root, outside, name, mo
     with pytest.raises(OSError): READ_OR_WRITE[name](folder)
     assert (root/'src').is_symlink() and snapshot(outside) == before
 
-def test_a_link_in_place_of_the_file_is_replaced_not_followed(root, outside, monkeypatch):
+def test_a_link_in_place_of_the_file_is_not_followed(root, outside, monkeypatch):
     fsync = os.fsync
     def swap(fd):
         (root/'src/app.py').unlink()
         (root/'src/app.py').symlink_to(outside/'secret.txt')
         fsync(fd)
     monkeypatch.setattr(os, 'fsync', swap)
-    assert not call(root, 'str_replace', 'src/app.py', old_str='one', new_str='1').get('is_error')
-    assert (root/'src/app.py').read_text() == '1\ntwo\n' and (outside/'secret.txt').read_text() == SECRET
+    assert 'not a plain file but a link' in refused(root, 'str_replace', 'src/app.py', old_str='one', new_str='1')
+    assert (root/'src/app.py').is_symlink() and (outside/'secret.txt').read_text() == SECRET
+
+@pytest.mark.parametrize('edit', [False, True])
+def test_a_link_that_is_made_between_looking_and_opening(root, outside, edit, monkeypatch):
+    "The last look finds a plain file, and the system call is what refuses the link"
+    look = folder_module._usable
+    def swap(st, max_bytes):
+        look(st, max_bytes)
+        (root/'src/app.py').unlink()
+        (root/'src/app.py').symlink_to(outside/'secret.txt')
+    monkeypatch.setattr(folder_module, '_usable', swap)
+    with pytest.raises(OSError) as e: read_text(Folder(root), 'src/app.py', edit=edit)
+    assert e.value.errno == errno.ELOOP
+
+@pytest.mark.parametrize('at', ['.', 'src', 'src/deep'])
+@pytest.mark.parametrize('make', [False, True])
+def test_no_folder_is_opened_through_a_link(root, at, make):
+    "Neither the root, nor one below it, the last or one before it"
+    (root/'src/deep/end').mkdir(parents=True)
+    folder, real = Folder(root), (root/at).resolve()
+    real.rename(root.parent/'moved')
+    real.symlink_to(root.parent/'moved')
+    for names in ['src', 'deep'], ['src', 'deep', 'end']:
+        with pytest.raises(OSError) as e, opened(folder, names, make): pass
+        assert e.value.errno in (errno.ELOOP, errno.ENOTDIR)
 
 def test_what_is_inside_is_not_refused(root):
     link(root, 'src/app.py')
@@ -325,9 +351,13 @@ def test_a_crash_leaves_the_old_file(root, point, command):
     done = subprocess.run([sys.executable, '-c', CRASH, point, root, command])
     assert done.returncode == -signal.SIGKILL
     assert (root/'src/app.py').read_text() == 'one\ntwo\n' and not (root/'new.txt').exists()
-    left = {p.name for p in root.rglob('*')} - {'src', 'app.py'}
-    assert len(left) == 1 and re.fullmatch(r'\.\w+\.tmp', left.pop())
-    assert call(root, 'view', '.')['content'] == 'src/\nsrc/app.py'
+    left, = set(root.rglob('*')) - {root/'src', root/'src/app.py'}
+    link(root, left)
+    assert call(root, 'view', '.')['content'] == 'link\nsrc/\nsrc/app.py'
+    for path in str(left), 'link':
+        for c, args in COMMANDS.items(): assert 'left from an edit that was killed' in refused(root, c, path, **args)
+    assert left.exists()
+    assert not call(root, 'create', str(left.with_name('next')), file_text='x').get('is_error') and not left.exists()
 
 @pytest.mark.parametrize('error', [OSError(28, 'No space left on device'), KeyboardInterrupt()])
 @pytest.mark.parametrize('point', ['fsync', 'fchmod', 'replace'])
@@ -339,6 +369,80 @@ def test_a_failure_leaves_the_old_file(root, point, error, monkeypatch):
             text_editor(root)('str_replace', 'src/app.py', old_str='one', new_str='new')
     if isinstance(error, OSError): assert str(e.value) == "'src/app.py': No space left on device"
     assert (root/'src/app.py').read_text() == 'one\ntwo\n' and snapshot(root).keys() == {root/'src', root/'src/app.py'}
+
+def test_what_others_changed_meanwhile_is_left_alone(root):
+    "Also what is another kind of thing now, or gone"
+    folder, path = Folder(root), root/'src/app.py'
+    def edit(): write_text(folder, 'src/app.py', replace(file, text='mine'))
+    file = read_text(folder, 'src/app.py', edit=True)
+    path.write_text('theirs')
+    with pytest.raises(BadCall, match='somebody else has changed this'): edit()
+    path.unlink()
+    with pytest.raises(FileNotFoundError): edit()
+    path.mkdir()
+    with pytest.raises(BadCall, match='a folder'): edit()
+    with pytest.raises(BadCall, match='exists already'): write_text(folder, 'src/app.py', TextFile('mine'))
+    assert [p.name for p in (root/'src').iterdir()] == ['app.py']
+
+WORKER = """
+import sys
+from llmchat import text_editor
+from llmchat.tools import BadCall
+root, n = sys.argv[1:]
+edit, done = text_editor(root), []
+def attempt(*args, **kw):
+    try: edit(*args, **kw)
+    except BadCall as e: assert 'somebody else' in str(e) or 'exists already' in str(e), e
+    else: return True
+print('ready', flush=True)
+sys.stdin.readline()
+for i in range(15):
+    if attempt('insert', 'log', insert_line=0, insert_text=f'{n}.{i}'): done.append(f'{n}.{i}')
+    if attempt('create', f'new{i}', file_text=n): done.append(f'new{i}={n}')
+print(*done)
+"""
+
+def test_no_edit_of_several_processes_is_lost(root):
+    "Each that was said to be done is there, and no other; of those who create one file, one is told that it did"
+    (root/'log').write_text('begin\n')
+    args, kw = [program('python'), '-c', WORKER, str(root)], dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    workers = [subprocess.Popen([*args, str(n)], **kw) for n in range(4)]
+    for w in workers: assert w.stdout.readline() == 'ready\n'
+    for w in workers: print('go', file=w.stdin, flush=True)
+    done = [o for w in workers for o in w.communicate()[0].split()]
+    assert [w.returncode for w in workers] == [0] * 4
+    there = (root/'log').read_text().split() + [f'{p.name}={p.read_text()}' for p in root.glob('new*')]
+    assert sorted([*done, 'begin']) == sorted(there) and len(list(root.glob('new*'))) == 15
+    assert not list(root.glob('.*'))
+
+def test_a_lock_of_somebody_else_is_not_waited_for_for_ever(root, monkeypatch):
+    waits = []
+    monkeypatch.setattr(folder_module, 'sleep', waits.append)
+    with opened(Folder(root), ['src']) as fd:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        assert not call(root, 'insert', 'src/app.py', insert_line=0, insert_text='zero').get('is_error')
+    assert sum(waits) > 1 and (root/'src/app.py').read_text() == 'zero\none\ntwo\n'
+
+@pytest.mark.skipif(os.geteuid() != 0, reason='only root may give files away')
+@pytest.mark.parametrize('mode', [0o640, 0o2755])
+def test_owner_and_group_are_kept(root, mode):
+    os.chown(root/'src/app.py', 12345, 54321)
+    (root/'src/app.py').chmod(mode)
+    call(root, 'insert', 'src/app.py', insert_line=0, insert_text='zero')
+    st = (root/'src/app.py').stat()
+    assert (st.st_uid, st.st_gid, st.st_mode & 0o7777) == (12345, 54321, mode)
+
+def test_an_owner_that_cannot_be_kept(root, monkeypatch):
+    "The group is tried by itself; bits that lend an owner's rights go with the owner"
+    tried = []
+    def chown(fd, uid, gid):
+        tried.append((uid, gid))
+        raise PermissionError(1, 'Operation not permitted')
+    monkeypatch.setattr(os, 'fchown', chown)
+    (root/'src/app.py').chmod(0o4755)
+    assert not call(root, 'insert', 'src/app.py', insert_line=0, insert_text='zero').get('is_error')
+    st = (root/'src/app.py').stat()
+    assert tried == [(st.st_uid, st.st_gid), (-1, st.st_gid)] and st.st_mode & 0o7777 == 0o755
 
 def test_no_edit_is_lost(root):
     call(root, 'create', 'log', file_text='')
