@@ -24,6 +24,7 @@ from .drivers import Flow, Stream, SyncIO, finish
 from .keeping import Record, read_kept, turn_from, write_json
 from .pages import Beside, mk_md, mk_page, write_page
 from .plots import Plot, plot_spent
+from .replies import find_blocks
 from .requests import Carried, ChatSettings
 from .sdk import own_values, pickled
 from .structured import Answer
@@ -79,14 +80,14 @@ class _Answers(_Loops[ReplyT, StreamT, CountT, ListT]):
         "As for a client, as a turn of this chat"
         msg, choice = self._checked(pr, kwargs, ('ns', 'retries')), kwargs.pop('tool_choice', True)
         exchange = self._exchange(kwargs, box=Toolbox(tools, ns))
-        return self._go(self._turn(msg, lambda msgs: self.c._values(exchange, msgs, choice, retries)))
+        return self._go(self._turn(msg, lambda msgs: self.c._values(exchange, msgs, choice, retries), kw=kwargs))
 
     @delegates(Client.parse)
     def parse(self, pr: Any, T: Any, retries: int = 0, **kwargs: Any) -> Any:
         "As for a client, as a turn of this chat"
         msg, answer = self._checked(pr, kwargs, ('retries',)), Answer(T)
         exchange = self._exchange(kwargs)
-        return self._go(self._turn(msg, lambda msgs: self.c._object(exchange, msgs, answer, retries)))
+        return self._go(self._turn(msg, lambda msgs: self.c._object(exchange, msgs, answer, retries), kw=kwargs))
 
 # %% ../nbs/00l_chat.ipynb #681332ff
 class _Turns(_Answers[ReplyT, StreamT, CountT, ListT]):
@@ -156,6 +157,7 @@ class _Kept(_Turns[ReplyT, StreamT, CountT, ListT]):
 def _resume(self: _Kept, data: dict[str, Any]) -> None:
     "Go on from what was kept"
     self.h, self.calls = data['h'], data.get('calls', 0)
+    self._from_file = {b['id'] for m in self.h[-1:] for b in find_blocks(m, 'tool_use')}
     self.last = self.h[-data['last']:] if data.get('last') else []
     self._paused = self.h[-1] if data.get('paused') else None
     self._turns = [turn_from(t, Notes) for t in data.get('turns', [])]

@@ -16,13 +16,14 @@ from fastcore.basics import noop, patch
 
 from .asking import BaseClient, CountT, ListT, ReplyT, StreamT, T_, unreadable
 from .drivers import Flow, Stream, ask
-from .messages import mk_msg, mk_msgs
+from .messages import mk_msg, mk_msgs, told_apart
 from .replies import find_blocks, show_reply
 from .models import info_if_any, warn_deprecated
-from .requests import Carried, Effort, Options, Settings, check_names, mk_request, needs
+from .requests import (
+    Carried, Effort, Options, Settings, check_able, check_media, check_names, mk_request, needs)
 from .sdk import anthropic, need_key, redact_error
 from .structured import Answer, called, parsed, until_fits
-from .tools import Toolbox, cut_off, mk_box, not_run, run_calls
+from .tools import Toolbox, as_error, check_result, cut_off, mk_box, not_run, run_calls
 from .usage import usage_table
 
 # %% ../nbs/00k_client.ipynb #2808b0a3
@@ -106,6 +107,27 @@ def _count(self: _Calls, req: dict[str, Any]) -> Flow:
         raise self._garbled(r)
     except BaseException as e: redact_error(e, self.cli); raise
 
+# %% ../nbs/00k_client.ipynb #5d2a1b04
+@patch
+def _results(self: _Calls, msgs: list[dict[str, Any]], box: Toolbox, **run: Any) -> Flow:
+    "The flow of the calls that a dialog ends with; returns their results"
+    calls = find_blocks(msgs[-1], 'tool_use')
+    return (yield from self._held(msgs, (yield from run_calls(calls, box, **run)))) if calls else []
+
+@patch
+def _held(self: _Calls, msgs: list[dict[str, Any]], results: list[dict[str, Any]]) -> Flow:
+    "The results that follow a dialog, with errors for those that no request to the model can hold"
+    wanted, info, res = [needs(dict(messages=[dict(role='user', content=[b])])) for b in results], None, []
+    if any(wanted): info = yield from info_if_any(self.cli, self.model)
+    for b, wants in zip(results, wanted):
+        new = dict(role='user', content=[*res, b])
+        try:
+            check_result(b)
+            if wants: check_able(dict(model=self.model, messages=[new]), info), check_media([*msgs, new], info)
+        except ValueError as e: b = as_error(b, str(e))
+        res.append(b)
+    return res
+
 # %% ../nbs/00k_client.ipynb #662c93f5
 @patch
 def _exchange(self: _Calls, box: Toolbox, settings: dict[str, Any], opts: dict[str, Any], run: dict[str, Any],
@@ -118,11 +140,10 @@ def _exchange(self: _Calls, box: Toolbox, settings: dict[str, Any], opts: dict[s
     if form := more.get('output_config'): more = more | dict(output_config=(settings.get('output_config') or {}) | form)
     settings = settings | more | dict(tools=tools)
     r = yield from self._call(msgs, settings, **opts)
-    reply = mk_msg(r)
-    calls = find_blocks(reply, 'tool_use')
+    *_, reply = told_apart([*msgs, mk_msg(r)])
     off = r.stop_reason in cut_off or settings.get('tool_choice') is False
-    if calls and not off: results = yield from run_calls(calls, tools, keep=keep, **({} if own else run))
-    else: results = [not_run(c, r.stop_reason) for c in calls]
+    if off: results = [not_run(c, r.stop_reason) for c in find_blocks(reply, 'tool_use')]
+    else: results = yield from self._results([*msgs, reply], tools, keep=keep, **({} if own else run))
     return r, [m for m in (reply, dict(role='user', content=results)) if m['content']]
 
 # %% ../nbs/00k_client.ipynb #a2906850

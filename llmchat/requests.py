@@ -6,10 +6,10 @@ Docs: https://llmchat-owner.github.io/llmchat/requests.html.md"""
 
 # %% auto #0
 __all__ = ['Effort', 'client_settings', 'Options', 'Settings', 'ChatSettings', 'check_names', 'can', 'mk_tool_choice', 'needs',
-           'check_able', 'sendable', 'Carried', 'long_wait', 'mk_request']
+           'check_able', 'check_media', 'sendable', 'Carried', 'long_wait', 'mk_request']
 
 # %% ../nbs/00e_requests.ipynb #5e1fbef5
-import re
+import base64, re
 from collections.abc import Callable, Collection, Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,7 +21,7 @@ from typing import Any, Literal, TypedDict, get_args, get_type_hints
 from fastcore.basics import nested_attr
 
 from .messages import mk_msg, mk_msgs
-from .rules import is_blank, max_marks, min_budget, sampling_version, temp_range
+from .rules import is_blank, max_marks, min_budget, most_media, pdf_pages, sampling_version, temp_range
 from .sdk import anthropic, need_model
 
 # %% ../nbs/00e_requests.ipynb #a21151fd
@@ -200,6 +200,27 @@ def check_able(
         no, instead = _cannot[k.partition('.')[0]]
         raise ValueError(f"The model {req['model']!r} {no} ({k} is not among its capabilities), and {where} asks for "
             f'it. Use another model, or {instead}.')
+
+# %% ../nbs/00e_requests.ipynb #e3967cf4
+def _pages(b: dict[str, Any]) -> int:
+    "How many pages a block adds to a request, as far as they can be counted"
+    source = b.get('source') if b.get('type') == 'document' else None
+    if not isinstance(source, dict) or source.get('media_type') != 'application/pdf': return 0
+    try: return pdf_pages(base64.b64decode(source.get('data', '')))
+    except (ValueError, TypeError): return 0
+
+def check_media(
+    msgs: list[dict[str, Any]], # A dialog that ends with what is new
+    info: Any # The API's `ModelInfo` of the model; None: not known
+) -> None:
+    "`ValueError` if there is more in a dialog than a request to the model may have"
+    blocks, most = [b for m in msgs for b in _within(m['content'])], most_media(nested_attr(info, 'max_input_tokens'))
+    counts = {'pictures': sum(b.get('type') == 'image' for b in blocks), 'pages of PDFs': sum(map(_pages, blocks))}
+    for what, n in counts.items():
+        if n > most: raise ValueError(f'With this there are {n} {what}; a request to this model has at most {most}.')
+    papers = [b for b in blocks if b.get('type') == 'document']
+    if len({bool((b.get('citations') or {}).get('enabled')) for b in papers}) > 1:
+        raise ValueError('Of the documents in a request all can be cited, or none. Make them all in the same way.')
 
 # %% ../nbs/00e_requests.ipynb #4e5c7797
 @cache

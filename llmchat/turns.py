@@ -18,12 +18,14 @@ from fastcore.basics import noop, patch
 
 from .asking import BaseClient, CountT, ListT, ReplyT, StreamT, Totals
 from .client import Client
+from .display import as_messages
 from .drivers import Flow, named
 from .keeping import Journal, Record, plain_settings, turn_data, version
 from .messages import mk_block, mk_msg, mk_msgs
+from .replies import find_blocks
 from .requests import Carried, ChatSettings, check_names, client_settings, mk_request
 from .sdk import named_values, redact, secrets
-from .tools import Toolbox, mk_box
+from .tools import Toolbox, as_error, mk_box, not_run
 from .usage import Ledger, Notes, rates
 
 # %% ../nbs/00ka_turns.ipynb #2808b0a4
@@ -75,12 +77,13 @@ class BaseChat(Totals, Generic[ReplyT, StreamT, CountT, ListT]):
             model, cli = model or cli.model, cli.cli
         self.c = cli if isinstance(cli, BaseClient) else self._client(model, cli, log, cache, **conn)
         self._made = self.c is not cli # Here, and so to be closed with this chat?
-        self.h: list[dict[str, Any]] = mk_msgs(hist) if hist else []
+        self.h: list[dict[str, Any]] = mk_msgs(hist, what='hist') if hist else []
         self.last: list[dict[str, Any]] = [] # The last reply, and the results of its calls
         self.partial: 'Message | None' = None # What had come when the last call failed
         self.cont_pr, self.ns, self.calls = cont_pr, ns, 0
         self.settings = dict(sp=sp, tools=tools, temp=temp, cache=cache or self.c.cache, approve=approve,
             max_cost=max_cost, max_calls=max_calls, **kw)
+        self._from_file: set[Any] = set() # Ids of calls that stand in the file that it was loaded from
         self._ledger, self._turns, self._paused = Ledger(), [], None
         self._at_work: dict[Flow, Any] = {} # What waits for its turn or has it, the first one first, and its I/O
         self._took = Notes() # What the turn in course has taken
@@ -114,13 +117,23 @@ def _joined(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
     blocks = lambda m: [mk_block(m['content'])] if isinstance(m['content'], str) else [*m['content']]
     return dict(role=a['role'], content=blocks(a) + blocks(b))
 
+def _results(h: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    "The results of calls that a history ends with"
+    return find_blocks(h[-1], 'tool_result') if h and h[-1]['role'] == 'user' else []
+
+def _open_calls(h: list[dict[str, Any]], msg: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    "The calls that a history ends with, and to which `msg` brings no result"
+    if not h or h[-1]['role'] != 'assistant': return []
+    done = [b['tool_use_id'] for b in find_blocks(msg, 'tool_result')] if msg else []
+    return [b for b in find_blocks(h[-1], 'tool_use') if b['id'] not in done]
+
 @patch
 def _opened(self: BaseChat, msg: dict[str, Any] | None, h: list[dict[str, Any]]) -> tuple[int, list[dict[str, Any]]]:
     "Where in the history `h` a turn with the prompt `msg` begins, and what it begins with"
     end = len(h)
     if msg is None and h and h[-1] is self._paused: return end - 1, [h[-1]]
     waiting = bool(h) and h[-1]['role'] == 'user'
-    if msg is None and waiting: return end, []
+    if msg is None and (waiting or _open_calls(h)): return end, []
     if msg is None and self.cont_pr is None:
         raise ValueError('There is nothing to answer: give a prompt, or give the chat a `cont_pr` to go on with.')
     msg = msg or mk_msg(self.cont_pr)
@@ -191,11 +204,12 @@ def _last_container(self: BaseChat, again: bool) -> dict[str, Any] | None:
 # %% ../nbs/00ka_turns.ipynb #ec8ee7ec
 @patch
 def _turn(self: BaseChat, msg: dict[str, Any] | None, work: Callable[[list[dict[str, Any]]], Flow],
-    again: bool = False) -> Flow:
+    again: bool = False, kw: Any = None) -> Flow:
     "One turn, or the last one again: the history grows at its end, or not at all"
     self.partial, self._took = None, Notes()
     try:
         if again: msg = self._last_prompt()
+        else: yield from self._ready(msg, kw or {})
         h = self._before(again)
         at, h[at:] = self._opened(msg, h)
         self._carried.container = self._last_container(again)
@@ -205,6 +219,7 @@ def _turn(self: BaseChat, msg: dict[str, Any] | None, work: Callable[[list[dict[
         self._commit(at, msg, h[at:], more, r, again)
     except BaseException as e:
         if getattr(e, 'partial', None) is None: e.partial = self.partial # type: ignore[attr-defined]
+        self._take_refusal(e)
         raise
     self.partial = None
     return value[0] if value else r
@@ -225,6 +240,53 @@ def _commit(self: BaseChat, at: int, msg: dict[str, Any] | None, new: list[dict[
     self.h[at:] = added
     self.last, self._paused = last, self.h[-1] if paused else None
     self._turns[len(self._turns) - again:] = [turn]
+
+# %% ../nbs/00ka_turns.ipynb #0b763563
+@patch
+def _put(self: BaseChat, at: int, msg: dict[str, Any]) -> None:
+    "Put a message with results at the end of the history, `at` its index there"
+    last = [*self.last[:-1], msg] if self.last[-1:] == self.h[at:] else [self.h[at-1], msg]
+    self._note([*self.h[:at], msg], at=at, add=[msg], last=len(last))
+    self.h[at:], self.last = [msg], last
+
+@patch
+def _ready(self: BaseChat, msg: dict[str, Any] | None, kw: dict[str, Any]) -> Flow:
+    "Run the calls that wait; `ValueError` for newest results that no request can hold"
+    if not all(isinstance(m, dict) for m in self.h): self._read()
+    if calls := _open_calls(self.h, msg):
+        results = yield from self._answer(calls, kw)
+        self._put(len(self.h), dict(role='user', content=results))
+    old = _results(self.h)
+    new = yield from self.c._held(self.h[:-1], old)
+    if bad := [(b, c) for b, c in zip(old, new) if b is not c]:
+        e = ValueError(bad[0][1]['content'])
+        e.results = [b for b, _ in bad] # type: ignore[attr-defined]
+        raise e
+
+@patch
+def _answer(self: BaseChat, calls: list[dict[str, Any]], kw: dict[str, Any]) -> Flow:
+    "Run calls with the settings of a call; returns their results"
+    settings, _, run, _ = self._split(kw)
+    if settings.get('tool_choice') is False: return [not_run(c, None) for c in calls]
+    if run.get('approve') is None and self._from_file & {c['id'] for c in calls}:
+        raise ValueError(f'A file says that {calls[0]["name"]} shall run. Say that it may: give `approve`, a function that '
+            'is asked before each call.')
+    msgs = [*self.h[:-1], dict(role='assistant', content=calls)]
+    return (yield from self.c._results(msgs, mk_box(settings['tools'], self.ns), **run))
+
+# %% ../nbs/00ka_turns.ipynb #5b74d2aa
+@patch
+def _take_refusal(self: BaseChat, e: BaseException) -> None:
+    "If an error says that the newest results are refused, put that into their place, and them into its `results`"
+    refused = getattr(e, 'results', None)
+    ids = {b['tool_use_id'] for b in refused} if isinstance(refused, list) else set()
+    old = [b for b in _results(self.h) if b['tool_use_id'] in ids]
+    if not old: return
+    body = e.body if isinstance(getattr(e, 'body', None), dict) else {} # type: ignore[attr-defined]
+    why = f"This result could not be sent: {(body.get('error') or {}).get('message') or e}"
+    content = [as_error(b, why) if b in old else b for b in self.h[-1]['content']]
+    e.results = old # type: ignore[attr-defined]
+    self._put(len(self.h) - 1, self.h[-1] | dict(content=content))
 
 # %% ../nbs/00ka_turns.ipynb #c85c6393
 @patch
@@ -252,8 +314,8 @@ def _note(self: BaseChat, h: list[dict[str, Any]], turn: tuple[Any, ...] | None 
 def _state(self: BaseChat) -> dict[str, Any]:
     "All that a file keeps"
     turns = [dict(at=t[0], old=t[1]) | turn_data(t) for t in self._turns]
-    data = dict(h=self.h, turns=turns, last=len(self.last), paused=self._paused is not None, calls=self.calls,
-        **self._carried.kept())
+    data = dict(h=as_messages(self.h), turns=turns, last=len(self.last), paused=self._paused is not None,
+        calls=self.calls, **self._carried.kept())
     return self._clean(dict(llmchat=version) | self._about() | data | self._ledger.kept())
 
 @patch
@@ -265,14 +327,19 @@ def _write_to(self: BaseChat, path: Any) -> None:
 
 # %% ../nbs/00ka_turns.ipynb #2a77837c
 @patch
+def _split(self: BaseChat, kw: dict[str, Any]) -> list[dict[str, Any]]:
+    "The settings of a call of this chat by place"
+    settings, opts, run, limits = _split(_over(self.settings, kw))
+    run = {k if k != 'max_result' else 'most': v for k, v in run.items()}
+    return [settings, opts, dict(parallel=self.c._parallel, began=self._began) | run, limits]
+
+@patch
 def _exchange(self: BaseChat, kw: dict[str, Any], stream: bool = False,
     box: Toolbox | None = None) -> Callable[..., Flow]:
     "The course of an exchange of this chat, with settings for this call"
-    settings, opts, run, limits = _split(_over(self.settings, kw))
+    settings, opts, run, limits = self._split(kw)
     box = box or mk_box(settings['tools'], self.ns)
     opts |= dict(stream=stream, came=self._came, carried=self._carried)
-    run = {k if k != 'max_result' else 'most': v for k, v in run.items()}
-    if box.ns: run = dict(parallel=self.c._parallel, began=self._began) | run
     before = noop if limits == dict.fromkeys(_limits) else partial(self._afford, **limits)
     return partial(self.c._exchange, box, settings, opts, run, before)
 
@@ -292,14 +359,21 @@ def _began(self: BaseChat) -> None:
 def _course(self: BaseChat, pr: dict[str, Any] | None, kw: dict[str, Any], stream: bool = False,
     again: bool = False) -> Flow:
     "The course of a plain turn: one exchange"
-    return self._turn(pr, self._exchange(kw, stream), again)
+    return self._turn(pr, self._exchange(kw, stream), again, kw)
+
+@patch
+def _read(self: BaseChat) -> None:
+    "Make messages of what was put into the history by hand; `ValueError` or `TypeError` says where it is none"
+    for i, m in enumerate(mk_msgs(self.h, what='chat.h') if self.h else ()):
+        if m != self.h[i]: self.h[i] = m
 
 @patch
 def _checked(self: BaseChat, pr: Any, kw: dict[str, Any], also: Iterable[str] = ()) -> dict[str, Any] | None:
     "The prompt as a message, and what is wrong with it or the settings as an error, before anything begins"
     msg = None if pr is None else mk_msg(pr)
     check_names(kw, [*ChatSettings.__annotations__, *also], 'a call of a chat')
-    settings, opts, *_ = _split(_over(self.settings, kw))
+    self._read()
+    settings, opts, *_ = self._split(kw)
     if isinstance(opts.get('thinking'), dict): settings['thinking'] = opts['thinking']
     schemas = mk_box(settings.pop('tools'), self.ns).schemas
     mk_request(self.c.model, self._opened(msg, self.h)[1] or ['-'], tools=schemas, **settings)
