@@ -269,8 +269,8 @@ def _answer(self: BaseChat, calls: list[dict[str, Any]], kw: dict[str, Any]) -> 
     settings, _, run, _ = self._split(kw)
     if settings.get('tool_choice') is False: return [not_run(c, None) for c in calls]
     if run.get('approve') is None and self._from_file & {c['id'] for c in calls}:
-        raise ValueError(f'A file says that {calls[0]["name"]} shall run. Say that it may: give `approve`, a function that '
-            'is asked before each call.')
+        raise ValueError(f'A file says that {calls[0]["name"]} shall run. Say that it may: give `approve`, a function '
+            'that is asked before each call.')
     msgs = [*self.h[:-1], dict(role='assistant', content=calls)]
     return (yield from self.c._results(msgs, mk_box(settings['tools'], self.ns), **run))
 
