@@ -107,8 +107,8 @@ def _start(self: Builder, msg: dict[str, Any]) -> None:
 def _begin(self: Builder, i: int, block: dict[str, Any]) -> str | None:
     if i != len(self.msg['content']): raise ValueError(f'block {i!r} is not the next one')
     check_block(block)
-    self._open[i] = []
     self.msg['content'].append({**block})
+    self._open[i] = []
     return block.get('text')
 
 @patch
