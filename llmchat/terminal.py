@@ -119,11 +119,17 @@ class View:
         self._text += printable(piece)
         if self.console is None: return
         done, self._text = whole_blocks(self._text) if '\n' in piece else ('', self._text)
+        if done.strip(): self._print(done)
         if self._live is None:
             self._live = live.Live(console=self.console, transient=True, refresh_per_second=10)
             self._live.start()
         self._live.update(Formatted(self._text, fits=True))
-        if done.strip(): self.console.print(Formatted(done), '', sep='')
+
+    def _print(self, text: str) -> None:
+        "Write what changes no more, while no thread draws what does: it could do so in the middle"
+        if self._live: self._live.stop()
+        self._live = None
+        if text.strip(): self.console.print(Formatted(text), '', sep='')
 
 # %% ../nbs/07a_terminal.ipynb #4ba4aa40
 @patch
@@ -131,10 +137,7 @@ def end(self: View) -> None:
     "An answer has ended, or something else is to be written: print the rest of it"
     text, self._text = self._text, ''
     if self.console is None: put('\n' * (bool(text) and not text.endswith('\n')), self.file)
-    elif self._live:
-        self._live.stop()
-        self._live = None
-        if text.strip(): self.console.print(Formatted(text), '', sep='')
+    elif self._live: self._print(text)
 
 # %% ../nbs/07a_terminal.ipynb #aea54a98
 def read_prompt(

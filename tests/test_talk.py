@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pexpect, pytest
 
-from llmchat.terminal import View, whole_blocks
+from llmchat.terminal import Formatted, View, whole_blocks
 from test_cli import COMMAND, KEY, REAL, env, run, server # noqa: F401
 from llmchat.sandbox import mk_events, mk_reply, sse, tool_use
 import test_cli
@@ -123,6 +123,21 @@ def test_what_is_left_on_the_screen(monkeypatch, size, height):
     text = '\n'.join(l.rstrip() for l in on_screen(screen.getvalue()).split('\n')).strip()
     text = re.sub('\n{3,}', '\n\n', text) # Rich puts more space around code
     assert text == 'Here it is:\n\n first = 1\n\n second = 2\n\nIt is <short>. [picture: x, https://a.b/c.png]\n\n • one\n • two\n\nEnd.'
+
+def test_nothing_is_drawn_while_what_is_done_is_written(monkeypatch):
+    "Else what grows could come to stand in the middle of it"
+    class Terminal(io.StringIO):
+        def isatty(self): return True
+    monkeypatch.setenv('TERM', 'xterm')
+    view, drawn = View(Terminal()), []
+    write = view.console.print
+    def note(*args, **kw):
+        if args and isinstance(args[0], Formatted): drawn.append(bool(view._live and view._live.is_started))
+        write(*args, **kw)
+    view.console.print = note
+    for i in range(0, len(CODE), 9): view.add(CODE[i:i + 9])
+    view.end()
+    assert len(drawn) > 2 and not any(drawn)
 
 def test_without_rich_it_is_plain(person, tmp_path):
     (tmp_path/'sitecustomize.py').write_text('import sys\nclass No:\n    def find_spec(self, name, *a):\n        if name == "rich": raise ImportError(name)\n'
