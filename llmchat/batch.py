@@ -25,10 +25,10 @@ from .drivers import Flow
 from .jobs import Job, canceled, errored, expired, ranges, states
 from .models import info_if_any
 from .requests import Settings, can, mk_request
-from .results import NoResult, Result, dialog, pairs, read_prompts, write_results
+from .results import NoResult, Result, _outcome, dialog, pairs, read_prompts, write_results
 from .sdk import anthropic, anyio, need_key, redact_error
 from .sending import AsyncBody, Body, Sending
-from .structured import Answer, is_closed
+from .structured import Answer
 from .tools import mk_box
 from .usage import Ledger, Usage, price, usage_table
 
@@ -84,7 +84,7 @@ def _told(self: BaseBatch, info: Any) -> dict[str, Any]:
     "The settings of all requests"
     if bad := _not_here & self._settings.keys(): raise TypeError(f'A batch has no setting {", ".join(sorted(bad))}')
     told: dict[str, Any] = dict(cache=self.c.cache) | self._settings
-    if (answer := self._answer) and (can(info, 'structured_outputs') is False or not is_closed(answer.schema)):
+    if (answer := self._answer) and (can(info, 'structured_outputs') is False or not answer.native):
         thinks = told.get('think') or told.get('maxthinktok') # then the API lets nobody force a call
         told |= dict(tools=answer.tool, tool_choice=None if thinks else answer.tool.name)
     elif answer: told['output_config'] = (told.get('output_config') or {}) | answer.settings['output_config']
@@ -239,7 +239,7 @@ class _Reads(_Runs):
 
     def answers(self) -> list[Any]: # In the order of the prompts; None where there is none
         "All texts or objects, as a list or a column of a table"
-        return [r.value if r.type == 'succeeded' else None for r in self.results()]
+        return [_outcome(r)[0] for r in self.results()]
 
     def results(self, ids: Iterable[Any] | None = None) -> Iterator[Result]:
         "What became of each prompt, in the order of the prompts, or of `ids`"

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from itertools import takewhile
 
 from .rules import (
-    Asked, Json, Spot, Turn, min_budget, re_call, re_id, re_name, rule, sampling, sampling_version, takes, temp_range)
+    Asked, Json, Spot, Turn, min_budget, re_key, re_call, re_id, re_name, rule, sampling, sampling_version, takes, temp_range)
 
 # %% auto #0
 __all__ = []
@@ -165,7 +165,7 @@ def _no_container(q: Asked) -> Iterator[Json]:
         if any(_is_call(o) and _from(o) == s.block['id'] for o in (*beside, *later)): yield {}
 
 # %% ../nbs/06j_dialog_rules.ipynb #027e0681
-_key_pattern = '^[a-zA-Z0-9_.-]{1,64}$'
+_key_pattern = f'^{re_key.pattern}$'
 
 @rule("{at}.name: String should match pattern '{pattern}'")
 def _tool_name(q: Asked) -> Iterator[Json]:
@@ -194,7 +194,7 @@ def _union_of_arguments(q: Asked) -> Iterator[Json]:
 def _argument_name(q: Asked) -> Iterator[Json]:
     for at, t in q.tools:
         keys = t['input_schema'].get('properties') or {}
-        if not all(re.fullmatch(_key_pattern, k) for k in keys): yield dict(at=at, pattern=_key_pattern)
+        if not all(map(re_key.fullmatch, keys)): yield dict(at=at, pattern=_key_pattern)
 
 # %% ../nbs/06j_dialog_rules.ipynb #47c4d2b0
 def _thinks(q: Asked) -> bool: return q.get('thinking', 'type') in ('enabled', 'adaptive')

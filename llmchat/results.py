@@ -21,6 +21,7 @@ from .replies import contents, find_blocks
 from .schemas import BadCall, check
 from .sdk import _by_type, anthropic, httpx2
 from .structured import Answer, ReplyError
+from .tools import cut_off
 
 # %% ../nbs/04b_results.ipynb #4fb4362f
 def pairs(prompts: Any) -> Iterator[tuple[Any, Any]]:
@@ -90,7 +91,7 @@ class Result:
     @property
     def error(self) -> str | None:
         "What went wrong; None if nothing did"
-        if self.type == 'succeeded': return None
+        if self.type == 'succeeded': return _outcome(self)[1]
         e = self.data.get('error') or {}
         e = e.get('error') or e
         return f"{e.get('type')}: {e.get('message')}" if e else self.type
@@ -115,9 +116,16 @@ class Result:
 def value(self: Result) -> Any:
     "The text, or the object that was asked for; `ReplyError` if the reply does not hold one"
     if not (answer := self._answer): return self.text
-    calls = [b['input'] for b in find_blocks(self.message.to_dict(), 'tool_use') if b['name'] == answer.tool.name]
-    try: return answer.read(check(answer.tool.adapter, json.dumps(calls[0]) if calls else self.text))
-    except BadCall as e: raise ReplyError(str(e), self.message) from e
+    msg = self.message
+    calls = [b['input'] for b in find_blocks(msg.to_dict(), 'tool_use') if b['name'] == answer.tool.name]
+    try: return answer.read(check(answer.tool.adapter, json.dumps(calls[0]))) if calls else answer.find(msg)
+    except BadCall as e: raise ReplyError(cut_off.get(msg.stop_reason, str(e)), msg) from e
+
+def _outcome(r: Result) -> tuple[Any, str | None]:
+    "The value of a result and what went wrong, one of them None"
+    if r.type != 'succeeded': return None, r.error
+    try: return r.value, None
+    except ReplyError as e: return None, str(e)
 
 @patch
 def __repr__(self: Result) -> str:
@@ -126,8 +134,7 @@ def __repr__(self: Result) -> str:
 # %% ../nbs/04b_results.ipynb #0607da9f
 def _row(r: Result) -> dict[str, Any]:
     "What a table says of a result"
-    try: answer, error = r.value if r.type == 'succeeded' else None, r.error
-    except ReplyError as e: answer, error = None, str(e)
+    answer, error = _outcome(r)
     if answer is not None and not isinstance(answer, str):
         from pydantic_core import to_jsonable_python
         answer = to_jsonable_python(answer)

@@ -18,9 +18,9 @@ from fastcore.basics import first
 
 # %% auto #0
 __all__ = ['max_image', 'max_request', 'max_messages', 'max_marks', 'min_budget', 'temp_range', 'ttls', 'max_media', 're_name',
-           're_call', 're_id', 'versions', 'sampling_version', 'sampling', 'Json', 'rules', 'media_type', 'image_size',
-           'pdf_pages', 'most_media', 'is_blank', 'can', 'takes', 'Spot', 'Turn', 'Asked', 'Refusal', 'Rule', 'Table',
-           'rule', 'refusal']
+           're_key', 're_call', 're_id', 'versions', 'sampling_version', 'sampling', 'Json', 'rules', 'media_type',
+           'image_size', 'pdf_pages', 'most_media', 'is_blank', 'can', 'takes', 'Spot', 'Turn', 'Asked', 'Refusal',
+           'Rule', 'Table', 'rule', 'refusal']
 
 # %% ../nbs/06a_rules.ipynb #c275d7f9
 max_image = 5 * 1024 * 1024 # Bytes of base64 in a picture
@@ -32,6 +32,7 @@ temp_range = 0, 1 # Lowest and highest temperature
 ttls = '5m', '1h' # Lifetimes of a cache entry, shortest first
 max_media = 100, 600 # Pictures, and pages of PDFs, in a request: for contexts of up to 200,000 tokens; for others
 re_name = re.compile('[a-zA-Z0-9_-]{1,128}') # Name of a tool
+re_key = re.compile('[a-zA-Z0-9_.-]{1,64}') # Name of an argument of a tool
 re_call = re.compile('[a-zA-Z0-9_-]{1,200}') # The same where it is called
 re_id = re.compile('[a-zA-Z0-9_-]+') # Id of a call
 

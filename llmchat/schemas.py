@@ -8,27 +8,75 @@ Docs: https://llmchat-owner.github.io/llmchat/schemas.html.md"""
 __all__ = ['tool_name', 'schema_of', 'Tool', 'mk_tool', 'BadCall', 'check', 'bind']
 
 # %% ../nbs/00h_schemas.ipynb #5c0a1b04
-import functools, inspect, json, re
-from collections.abc import Callable, Mapping
+import ast, functools, inspect, io, json, linecache, re, tokenize
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, is_dataclass, replace
-from typing import Annotated, Any, get_type_hints
+from enum import Enum
+from textwrap import dedent
+from types import MethodType, UnionType
+from typing import Annotated, Any, Literal, NotRequired, Required, Union, get_args, get_origin, get_type_hints
+from weakref import WeakKeyDictionary
 
 from fastcore.basics import first
 
-from .rules import re_name
+from .rules import re_key, re_name
 from .sdk import pydantic
 
+# %% ../nbs/00h_schemas.ipynb #919ba0f1
+def _weakly(make: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    "`make`, which remembers what it made of an object for as long as the object lives"
+    known: Any = WeakKeyDictionary()
+    @functools.wraps(make)
+    def get(o: Any) -> Any:
+        try: found = known.get(o)
+        except TypeError: return make(o) # it has no hash, or cannot be referred to weakly
+        if found is None: known[o] = found = make(o)
+        return found
+    return get
+
 # %% ../nbs/00h_schemas.ipynb #3b4dc6b6
+def _sources(cls: type) -> Iterator[str]:
+    "What `cls` may have been written in: its own source, or else the cells, the newest first"
+    try: yield dedent(inspect.getsource(cls))
+    except (OSError, TypeError):
+        cells = reversed(linecache.cache.values()) if cls.__module__ == '__main__' else ()
+        yield from (s for s in (''.join(e[2]) for e in cells if len(e) > 2) if f'class {cls.__name__}' in s)
+
+def _written(src: str, cls: type) -> dict[str, str]:
+    "The comments beside or above the fields of `cls` in a source that has it"
+    nodes = (n for n in ast.walk(ast.parse(src)) if isinstance(n, ast.ClassDef) and n.name == cls.__name__)
+    fields = {n.target.id: n for c in nodes for n in c.body if isinstance(n, ast.AnnAssign) and hasattr(n.target, 'id')}
+    if not fields or fields.keys() - inspect.get_annotations(cls): return {}
+    tokens = tokenize.generate_tokens(io.StringIO(src).readline)
+    lines = {t.start[0]: t.string.lstrip('#').strip() for t in tokens if t.type == tokenize.COMMENT}
+    taken = {n.end_lineno for n in fields.values()}
+    def above(line: int) -> list[str]: return [*above(line - 1), lines[line]] if line in lines.keys() - taken else []
+    return {k: lines.get(n.end_lineno or 0) or '\n'.join(above(n.lineno - 1)) for k, n in fields.items()}
+
+# %% ../nbs/00h_schemas.ipynb #41646983
+def _field_comments(cls: type) -> dict[str, str]:
+    "The comments of the fields of a class and of those that it derives from"
+    found: dict[str, str] = {}
+    for c in (*filter(inspect.isclass, getattr(cls, '__orig_bases__', ())), *reversed(cls.__mro__)):
+        try:
+            if c is pydantic.BaseModel or not inspect.get_annotations(c): continue
+            found |= first(filter(None, (_written(src, c) for src in _sources(c)))) or {}
+        except (SyntaxError, NameError, tokenize.TokenError): pass
+    return found
+
+# %% ../nbs/00h_schemas.ipynb #98377150
 _for_tools = re.compile('type:|noqa|pragma|pyright|pylint|fmt:') # Comments that no person reads
 
 def _docstrings(f: Any) -> list[str]:
     "The docstrings that were written for `f`"
     if inspect.isroutine(f): return [inspect.getdoc(f) or '']
     cls, does = (f, '__init__') if inspect.isclass(f) else (type(f), '__call__')
-    found = [vars(cls).get('__doc__'), getattr(vars(cls).get(does), '__doc__', None)]
+    found = [vars(cls).get('__doc__'), vars(cls)[does].__doc__ if does in vars(cls) else None]
     return [inspect.cleandoc(s) for s in found if s and not s.startswith(f'{cls.__name__}(')]
 
+@_weakly
 def _docs(f: Any) -> tuple[str, dict[str, str]]:
     "What a function or class is for, and what its parameters and its result (`return`) are"
     from docstring_parser import parse
@@ -38,6 +86,7 @@ def _docs(f: Any) -> tuple[str, dict[str, str]]:
     docs |= {'return': doc.returns.description for doc in parsed if doc.returns and doc.returns.description}
     try: comments = docments(f)
     except (OSError, TypeError, SyntaxError, IndexError, KeyError): comments = {}
+    if inspect.isclass(f): comments = _field_comments(f) | {k: v for k, v in comments.items() if v}
     abouts = ['\n\n'.join(filter(None, (doc.short_description, doc.long_description))) for doc in parsed]
     comments = {k: v for k, v in comments.items() if v and not _for_tools.match(v)}
     return first(filter(None, abouts)) or '', docs | comments
@@ -67,43 +116,132 @@ def _hints(f: Any) -> dict[str, Any]:
 def _params(f: Any, sig: inspect.Signature) -> dict[str, tuple[Any, inspect.Parameter]]:
     "Type and parameter by name, without what a partial has bound; `TypeError` for one that takes anything"
     bound = f.keywords if isinstance(f, functools.partial) else {}
-    hints = _hints(f)
+    given = {k: p.default for k, p in sig.parameters.items() if p.default is not p.empty and p.default is not None}
+    hints = {k: type(v) for k, v in given.items()} | _hints(f)
     for p in sig.parameters.values():
         if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
             raise TypeError(f'{tool_name(f)}: {p} takes anything, which no schema can describe. Name the parameters.')
     return {k: (hints.get(k, Any), p) for k, p in sig.parameters.items() if k not in bound}
 
+# %% ../nbs/00h_schemas.ipynb #da604aaf
+def _known(T: type) -> bool:
+    "Does Pydantic know how to read a class?"
+    try: pydantic.TypeAdapter(T)
+    except pydantic.errors.PydanticUserError: return False
+    return True
+
+def _takes(T: Any) -> dict[str, tuple[Any, inspect.Parameter]] | None:
+    "Types and parameters of a class that could be read by its constructor; None for any other type"
+    if not inspect.isclass(T) or get_origin(T) or hasattr(T, '__pydantic_core_schema__'): return None
+    if hasattr(T, '__get_pydantic_core_schema__'): return None
+    try:
+        if _is_dict(T): return {k: _entry(T, k, h) for k, h in get_type_hints(T, include_extras=True).items()}
+        if not is_dataclass(T) and not hasattr(T, '_fields') and _known(T): return None
+        params = _params(T, inspect.signature(T))
+    except (TypeError, ValueError, NameError): return None
+    return None if Any in (h for h, _ in params.values()) else params or None
+
+def _entry(T: Any, k: str, hint: Any) -> tuple[Any, inspect.Parameter]:
+    "The type of a key of a `TypedDict`, and a parameter that may be left out if the key may"
+    if get_origin(hint) in (NotRequired, Required): hint, = get_args(hint)
+    may = ... if k in T.__optional_keys__ else inspect.Parameter.empty
+    return hint, inspect.Parameter('_', inspect.Parameter.KEYWORD_ONLY, default=may)
+
+# %% ../nbs/00h_schemas.ipynb #d1525921
+def _args(T: Any) -> tuple[Any, ...]:
+    "The types that a type is written with"
+    if get_origin(T) is Annotated: return T.__origin__,
+    return () if get_origin(T) is Literal else tuple(a for a in get_args(T) if not isinstance(a, list))
+
+def _needs_help(T: Any, seen: tuple[Any, ...] = ()) -> bool:
+    "Does Pydantic read `T`, or anything that it has in it, not at all or in another way than is meant?"
+    if T is Iterable or get_origin(T) is Iterable: return True
+    if any(T is s for s in seen): return False
+    if any(_needs_help(a, (*seen, T)) for a in _args(T)): return True
+    if (fields := _takes(T)) is None: return False
+    return any(_needs_help(h, (*seen, T)) or _with_default(h, p.default)[0] is not h
+        for h, p in fields.values()) or not _known(T)
+
+# %% ../nbs/00h_schemas.ipynb #5a5f06e4
+def _readable(T: Any, made: dict[Any, Any] | None = None) -> Any:
+    "`T` as Pydantic can read it"
+    if not _needs_help(T): return T
+    made, origin = {} if made is None else made, get_origin(T) or T
+    args = tuple(_readable(a, made) for a in _args(T))
+    if origin is Iterable: return list[args] if args else list
+    if origin is Annotated: return Annotated[(args[0], *T.__metadata__)]
+    if origin in (Union, UnionType): return Union[args]
+    if args: return origin[args]
+    if T not in made: made[T] = _stand_in(T, made)
+    return made[T]
+
+def _stand_in(T: type, made: dict[Any, Any]) -> type:
+    "What Pydantic reads in place of a class, and makes instances of that by its constructor"
+    from pydantic_core import core_schema as cs
+    ref, inside = f'{T.__module__}.{T.__qualname__}:{id(T)}', []
+    about, docs = _docs(T)
+    def schema(cls: Any, source: Any, handler: Any) -> Any:
+        if inside: return cs.definition_reference_schema(ref)
+        inside.append(True)
+        fields = {k: (_readable(h, made), p) for k, (h, p) in (_takes(T) or {}).items()}
+        args = _arguments(T.__name__, fields, docs, about, 'ignore' if _is_dict(T) else 'forbid')
+        try: args = {**handler.resolve_ref_schema(handler.generate_schema(args)), 'ref': ref}
+        finally: inside.clear()
+        if _is_dict(T): return args
+        build = cs.no_info_after_validator_function(lambda value: T(**value), {k: v for k, v in args.items() if k != 'ref'})
+        return cs.json_or_python_schema(build, cs.union_schema([cs.is_instance_schema(T), build]), ref=ref)
+    return type(T.__name__, (), dict(__get_pydantic_core_schema__=classmethod(schema)))
+
 # %% ../nbs/00h_schemas.ipynb #e04d3009
-def _default(T: Any, p: inspect.Parameter) -> dict[str, Any]:
-    "The `default` of a parameter's schema, where it has one that JSON can show"
-    if p.default is p.empty: return {}
-    try: return dict(default=pydantic.TypeAdapter(T).dump_python(p.default, mode='json', warnings='error'))
-    except Exception: return {}
+def _with_default(T: Any, default: Any) -> tuple[Any, dict[str, Any]]:
+    "A type that also takes a default, and the `default` of its schema, where that has one that JSON can show"
+    try: (adapter := pydantic.TypeAdapter(T)).validate_python(default)
+    except pydantic.errors.PydanticUserError: return T, {}
+    except Exception:
+        if default is None: T = Union[T, None]
+        elif isinstance(default, (str, int, Enum)): T = Union[T, Literal[default]]
+        elif isinstance(default, (float, list, dict)): T = Union[T, type(default)]
+        else: return T, {}
+        adapter = pydantic.TypeAdapter(T)
+    try: return T, dict(default=adapter.dump_python(default, mode='json', warnings='error'))
+    except Exception: return T, {}
 
 def _field(T: Any, p: inspect.Parameter, doc: str | None) -> Any:
     "The type of one argument, with what is known of it"
-    from typing_extensions import NotRequired
     told = any(getattr(m, 'description', None) for m in getattr(T, '__metadata__', ()))
     known: dict[str, Any] = {} if told else dict(description=doc)
-    if extra := _default(T, p): known['json_schema_extra'] = extra
-    T = Annotated[T, pydantic.Field(**known)]
+    T = _readable(T)
+    if p.default is not p.empty: T, known['json_schema_extra'] = _with_default(T, p.default)
+    T = Annotated[T, pydantic.Field(**{k: v for k, v in known.items() if v})]
     return T if p.default is p.empty else NotRequired[T]
 
-def _arguments(name: str, params: dict[str, tuple[Any, inspect.Parameter]], docs: dict[str, str]) -> Any:
-    "A type for the arguments of a function: a closed `TypedDict`"
+def _arguments(name: str, params: dict[str, tuple[Any, inspect.Parameter]], docs: dict[str, str], about: str = '',
+    extra: Any = 'forbid') -> Any:
+    "A type for the arguments of a function: a `TypedDict`, closed if `extra` forbids others"
     from typing_extensions import TypedDict
     T = TypedDict(name, {k: _field(T, p, docs.get(k)) for k, (T, p) in params.items()}) # type: ignore[misc]
-    T.__pydantic_config__ = pydantic.ConfigDict(extra='forbid')
+    T.__doc__, T.__pydantic_config__ = about, pydantic.ConfigDict(extra=extra)
     return T
 
 # %% ../nbs/00h_schemas.ipynb #81ed5986
 @functools.cache
 def _plain() -> Any:
-    "Pydantic's schema generator, without a title for every field"
-    from pydantic.json_schema import GenerateJsonSchema
-    class Plain(GenerateJsonSchema):
+    "Pydantic's schema generator, with what classes say of themselves, and without a title for every field"
+    from pydantic.json_schema import GenerateJsonSchema as Generate
+    class Plain(Generate):
         def field_title_should_be_set(self, schema: Any) -> bool: return False
+    def telling(make: Any) -> Any: return lambda self, s: _told(make(self, s), s.get('cls') or s.get('function'))
+    kinds = (f'{k}_schema' for k in ('model', 'dataclass', 'typed_dict', 'named_tuple', 'call'))
+    for k in filter(functools.partial(hasattr, Generate), kinds): setattr(Plain, k, telling(getattr(Generate, k)))
     return Plain
+
+def _told(schema: dict[str, Any], cls: Any) -> dict[str, Any]:
+    "The JSON schema of a class, with the descriptions of the class and of its fields that are not there yet"
+    if not inspect.isclass(cls): return schema
+    about, docs = _docs(cls)
+    fields = schema.get('properties') or dict(zip(getattr(cls, '_fields', ()), schema.get('prefixItems', ())))
+    for k in fields.keys() & docs: fields[k].setdefault('description', docs[k])
+    return schema | dict(description=schema.get('description') or about) if about else schema
 
 def schema_of(
     T: Any, # A type
@@ -111,7 +249,7 @@ def schema_of(
 ) -> tuple[Any, dict[str, Any]]: # Pydantic's `TypeAdapter`, and the JSON schema
     "How to check a value of a type, and what to tell the model; `TypeError` for a type without a schema"
     try:
-        adapter = pydantic.TypeAdapter(T)
+        adapter = pydantic.TypeAdapter(_readable(T))
         schema = adapter.json_schema(schema_generator=_plain())
     except pydantic.errors.PydanticUserError as e:
         raise TypeError(f'{name}: there is no JSON schema for one of its types. {str(e).splitlines()[0]}') from e
@@ -137,6 +275,13 @@ class Tool:
         return mk_tool, (self.schema if self.f is None else self.f, self.timeout, self.parallel)
 
 # %% ../nbs/00h_schemas.ipynb #0a363b7d
+def _check_keys(name: str, schema: Any) -> None:
+    "`ValueError` for a parameter with a name that the API does not take"
+    props = schema.get('properties') if isinstance(schema, dict) else None
+    if bad := [k for k in props or () if not re_key.fullmatch(k)]:
+        raise ValueError(f'{name}: the API takes no parameter of the name {bad[0]!r}: it has to be 1 to 64 letters from '
+            'a to z, digits, _, - or . Give it another name.')
+
 def _described(name: str, schema: dict[str, Any]) -> dict[str, Any]:
     "The schema of a tool's arguments without titles; `TypeError` for one that says nothing of them"
     if schema.get('type') != 'object': raise TypeError(f'{name} has no named arguments, and a tool has nothing else.')
@@ -144,6 +289,7 @@ def _described(name: str, schema: dict[str, Any]) -> dict[str, Any]:
     if vague:
         raise TypeError(f'{name}: the parameter {vague!r} has no type, or one that takes anything. Annotate it, so '
             'that the model knows what to give.')
+    _check_keys(name, schema)
     return {k: v for k, v in schema.items() if k not in ('title', 'description')}
 
 # %% ../nbs/00h_schemas.ipynb #50f647ea
@@ -173,7 +319,9 @@ def mk_tool(
 ) -> Tool: # Can be given wherever a function can
     "A tool; `TypeError` or `ValueError` says why `f` cannot be one"
     if isinstance(f, Tool): tool = f
-    elif isinstance(f, dict): tool = Tool(None, f)
+    elif isinstance(f, dict):
+        _check_keys(f.get('name', 'The tool'), f.get('input_schema'))
+        tool = Tool(None, f)
     else: tool = (_mk_tool if type(f).__hash__ else _mk_tool.__wrapped__)(f)
     if timeout is None and parallel: return tool
     return replace(tool, timeout=tool.timeout if timeout is None else timeout, parallel=parallel and tool.parallel)
@@ -187,16 +335,33 @@ def _short(o: Any) -> str:
     s = json.dumps(o, default=str, ensure_ascii=False)
     return s if len(s) <= 200 else s[:200] + '…'
 
+def _read_at(o: Any, loc: tuple[Any, ...]) -> Any:
+    "`o` with the JSON text at a place in it read, if there is one"
+    if isinstance(o, str):
+        with suppress(ValueError): return x if isinstance(x := json.loads(o), (list, dict)) else o
+        return o
+    if not loc: return o
+    k, *rest = loc
+    if not (k in o if isinstance(o, dict) else isinstance(o, list) and isinstance(k, int)): return _read_at(o, rest)
+    o = o.copy()
+    o[k] = _read_at(o[k], rest)
+    return o
+
 def check(
     adapter: Any, # Pydantic's `TypeAdapter`
     value: str # JSON
 ) -> Any: # What it stands for, of the adapter's type
-    "A value out of JSON; `BadCall` says what does not fit"
+    "A value out of JSON, also where a list or an object in it is given as JSON text; `BadCall` says what does not fit"
     try: return adapter.validate_json(value)
     except pydantic.ValidationError as e:
+        given = read = None
+        with suppress(ValueError): given = read = json.loads(value)
+        for p in e.errors(): read = _read_at(read, p['loc'])
+        if read != given: return check(adapter, json.dumps(read))
         probs = [f"{'.'.join(map(str, p['loc'])) or 'value'}: {p['msg']} (received {_short(p['input'])})"
             for p in e.errors()]
         raise BadCall('Wrong arguments. ' + '; '.join(probs)) from e
+    except Exception as e: raise BadCall(f'Wrong arguments. {type(e).__name__}: {e}') from e
 
 # %% ../nbs/00h_schemas.ipynb #8e74824b
 def bind(

@@ -8,11 +8,15 @@ Docs: https://llmchat-owner.github.io/llmchat/structured.html.md"""
 __all__ = ['ReplyError', 'until_fits', 'forced', 'called', 'is_closed', 'Answer', 'parsed']
 
 # %% ../nbs/01a_structured.ipynb #2052cd3c
+import json, re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
+from fastcore.basics import patch
+
 from .drivers import Flow
-from .messages import mk_msg
+from .messages import mk_block, mk_msg
 from .replies import contents, find_blocks
 from .requests import can
 from .sdk import anthropic
@@ -76,11 +80,18 @@ def is_closed(
     seen = {name: refs(d) for name, d in defs.items()}
     for _ in defs: seen = {name: rs.union(*(seen.get(r, set()) for r in rs)) for name, rs in seen.items()}
     if any(name in rs for name, rs in seen.items()): return False
-    if any(not p or 'prefixItems' in p for p in _parts(schema)): return False
+    if any(not p.keys() - {'description', 'default'} or 'prefixItems' in p for p in _parts(schema)): return False
     objects = [p for p in _parts(schema) if p.get('type') == 'object']
     return all('properties' in p and not p.get('additionalProperties') for p in objects)
 
 # %% ../nbs/01a_structured.ipynb #23bbc909
+def _told_above(schema: dict[str, Any]) -> dict[str, Any]:
+    "A schema with the descriptions that stand beside a reference in that of the object around it: the API takes none there"
+    res = {k: _told_above(v) if isinstance(v, dict) else v for k, v in schema.items()}
+    props = res.get('properties') if res.get('type') == 'object' else None
+    told = [f"{k}: {p['description']}" for k, p in (props or {}).items() if '$ref' in p and 'description' in p]
+    return res | dict(description='\n\n'.join(filter(None, [res.get('description'), *told]))) if told else res
+
 class Answer:
     "How to ask for an object of type `T`, and how to read it"
     def __init__(self, T: Any) -> None:
@@ -89,27 +100,56 @@ class Answer:
         self.wrapped = 'properties' not in schema
         name = 'answer' if self.wrapped or not re_name.fullmatch(tool_name(T)) else tool_name(T)
         if self.wrapped: adapter, schema = schema_of(T := TypedDict(name, dict(value=T)), name) # type: ignore[misc]
-        about = schema.pop('description', None) or f'The answer: {name}.'
         self.schema = {k: v for k, v in schema.items() if k != 'title'}
-        self.tool = Tool(T, dict(name=name, description=about, input_schema=self.schema), adapter)
-
-    def read(self, value: Any) -> Any: return value['value'] if self.wrapped else value
+        self.native = is_closed(self.schema) # Can it be asked for natively, as far as is known?
+        args = {k: v for k, v in self.schema.items() if k != 'description'}
+        about = self.schema.get('description') or f'The answer: {name}.'
+        self.tool = Tool(T, dict(name=name, description=about, input_schema=args), adapter)
 
     @property
     def settings(self) -> dict[str, Any]:
         "What asks for it natively"
-        schema = anthropic.transform_schema(self.schema)
+        schema = anthropic.transform_schema(_told_above(self.schema))
         return dict(output_config=dict(format=dict(type='json_schema', schema=schema)), tool_choice=False)
 
+# %% ../nbs/01a_structured.ipynb #d1286f19
+_fence = re.compile('```[a-zA-Z]*\\n(.*?)```', re.DOTALL)
+
+def _objects(r: Any) -> Iterator[str]:
+    "The texts of a reply that are JSON objects: all of it, or its blocks and fences, the last ones first"
+    blocks = find_blocks(r)
+    texts = [t for b in blocks for t in (mk_block(b)['text'], *_fence.findall(mk_block(b)['text']))]
+    for text in [contents(blocks), *reversed(texts)]:
+        with suppress(ValueError):
+            if isinstance(json.loads(text), dict): yield text
+
+@patch
+def read(self: Answer, value: Any) -> Any: return value['value'] if self.wrapped else value
+
+@patch
+def find(self: Answer, r: Any) -> Any:
+    "The object that a reply holds as text; `BadCall` says why none fits"
+    problem = None
+    for text in [*_objects(r)] or [contents(find_blocks(r))]:
+        try: return self.read(check(self.tool.adapter, text))
+        except BadCall as e: problem = problem or e
+    raise problem
+
 # %% ../nbs/01a_structured.ipynb #3b08155e
+_of_schema = re.compile('output_config|output_format|schema|grammar|optional param|union type')
+
 def parsed(exchange: Callable[..., Flow], msgs: list[dict[str, Any]], answer: Answer, info: Any,
     said: list[dict[str, Any]]) -> Flow:
     "An attempt at one object"
-    if can(info, 'structured_outputs') is False or not is_closed(answer.schema):
-        def with_tool(msgs: Any, more: Any, keep: Any) -> Flow:
-            return exchange(msgs, more | dict(tools=answer.tool), keep)
-        values, problem, r, more = yield from called(with_tool, msgs, answer.tool.name, said)
-        return (answer.read(values[0]) if values else None), problem, r, more
-    r, more = yield from exchange(msgs + said, answer.settings)
-    try: return answer.read(check(answer.tool.adapter, contents(find_blocks(r)))), None, r, more
-    except BadCall as e: return None, str(e), r, more
+    if answer.native and can(info, 'structured_outputs') is not False:
+        try: r, more = yield from exchange(msgs + said, answer.settings)
+        except (anthropic.BadRequestError, anthropic.UnprocessableEntityError) as e:
+            if not _of_schema.search(str(e)): raise
+            answer.native = False
+        else:
+            try: return answer.find(r), None, r, more
+            except BadCall as e: return None, str(e), r, more
+    def with_tool(msgs: Any, more: Any, keep: Any) -> Flow:
+        return exchange(msgs, more | dict(tools=answer.tool), keep)
+    values, problem, r, more = yield from called(with_tool, msgs, answer.tool.name, said)
+    return (answer.read(values[0]) if values else None), problem, r, more
