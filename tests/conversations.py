@@ -163,6 +163,14 @@ def picture() -> bytes:
     "Draws."
     return PNG
 
+def junk() -> bytes:
+    "Draws what nobody can see."
+    return PNG[:8] + b'junk'
+
+def album() -> list:
+    "Shows many pictures."
+    return [PNG] * 60
+
 def nothing() -> None:
     "Does nothing."
 
@@ -260,6 +268,15 @@ TALKS = {
     'tool of a namespace': Talk([[SUM], 'x'], [lambda c: c('Hi', tools=[dict(name='sums', input_schema=dict(type='object'))]), go_on], dict(ns=[sums])),
     'results cut': Talk([TWO], [hi], dict(max_result=0), tools=some),
     'a chat within its own tool': Talk([[tool_use('recurse')], 'x'], [lambda c: c('Hi', tools=[within(c)]), lambda c: c(tools=[within(c)])]),
+
+    # what cannot be sent
+    'refused results': Talk([TWO, Fail(400, 'messages.2.content.0.tool_result: no'), TWO, Cut('x', events=1, then=Fail(400, 'messages.4: no')), 'Done.'], [hi, go_on, go_on, streamed, again], tools=some),
+    'refused in a loop': Talk([TWO, [SUM], Fail(400, 'messages.4.content.0: no'), 'Done.'], [loop(stream=True), loop('Go on')], tools=some),
+    'a picture of junk': Talk([[tool_use('junk'), tool_use('picture')], 'Done.'], [hi, go_on], tools=lambda: [junk, picture]),
+    'too many pictures': Talk([[tool_use('album')] * 2, 'Done.'], [hi, go_on], tools=lambda: [album], models=[mk_model(MODEL, max_input_tokens=200_000, max_tokens=64_000)]),
+    'ids and names': Talk([[SUM | dict(id='a'), SUM | dict(id='a'), tool_use('no such.tool') | dict(id='a b')], [SUM | dict(id='a')], 'Done.'], [loop()], tools=some),
+    'calls that wait': Talk(['Done.', TWO, 'Done.'], [go_on, hi, again], dict(hist=['Hi', dict(role='assistant', content=[SUM | dict(id='t1')])]), tools=some),
+    'a history edited by hand': Talk(['x', 'y', 'z'], [hi, lambda c: (c.h.append('And?'), c())[1], lambda c: (c.h.extend(['Well?', 'Well!']), c('So?'))[1]]),
 
     # loops
     'loop': Talk([TWO, [SUM], 'Done.', 'x'], [loop(), again], tools=some),

@@ -1,17 +1,31 @@
 "Random conversations under random faults, sync and async, some cancelled: every turn happens whole or not at all"
 import asyncio, os, random, re
+from base64 import b64encode
 from collections import Counter
 from copy import deepcopy
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import anthropic, httpx2, pytest
-from common import LARGE, MODEL, both, check_history
-from llmchat import AsyncChat, Chat, ReplyError, Sandbox, contents
-from llmchat.sandbox import Cut, Fail, mk_events, mk_reply, sse, tool_use
+from common import JPEG, LARGE, MODEL, PDF, PNG, both, check_history
+from llmchat import AsyncChat, Chat, ReplyError, Sandbox, ToolResult, contents
+from llmchat.sandbox import Cut, Fail, mk_events, mk_model, mk_reply, sse, tool_use
 
-CALLS = int(os.environ.get('LLMCHAT_FAULTS', 2000 if LARGE else 500))
+CALLS = int(os.environ.get('LLMCHAT_FAULTS', 20_000 if LARGE else 500))
 SEED = int(os.environ.get('LLMCHAT_SEED', 0)) or random.randrange(1_000_000)
 ERRORS = anthropic.APIError, ReplyError, KeyboardInterrupt, asyncio.CancelledError, ZeroDivisionError
 RESETS = httpx2.ReadError('reset'), httpx2.ReadTimeout('stall'), httpx2.RemoteProtocolError('gone'), Fail(529), Fail(500), None
+
+def block(kind, source_type, **kw): return dict(type=kind, source=dict(type=source_type, **kw))
+def b64(data): return b64encode(data).decode()
+PICTURE = block('image', 'base64', media_type='image/png', data=b64(PNG))
+VALUES = [None, 'text', ' ', 7, PNG, PICTURE, [PICTURE] * 60, PNG[:8] + b'junk', JPEG[:30], PICTURE | dict(alt='a'), block('image', 'base64', media_type='image/png', data='junk'),
+    block('image', 'base64', media_type='image/jpeg', data=b64(PNG)), block('image', 'file', file_id='file_none'), block('document', 'file', file_id='file_none'),
+    block('document', 'base64', media_type='application/pdf', data=b64(PDF + b'<</Type /Page>>' * 60)), block('document', 'base64', media_type='application/pdf', data=b64(PNG)),
+    block('document', 'content', content=[dict(type='text', text=' ')]), block('document', 'text', media_type='text/plain', data='x') | dict(citations=dict(enabled=True)),
+    dict(type='text', text='hi', author='me'), dict(type='text', text=5), dict(type='tool_use', id='x'), ToolResult('', is_error=True), ToolResult('junk', 'image/png'),
+    dict(type='search_result', source='s', title='t', content=[dict(type='text', text='')]), 'a\ud800', [dict(type='text', text='\n'), PNG]]
+IDS = [None, None, None, 'same', '', 'an id', 'x' * 80] # Of calls; None: a good one
 
 class Api:
     "What the API does. Each reply has a number, in its text or its calls; which went out whole is noted"
@@ -26,6 +40,9 @@ class Api:
             if self.n not in self.limited: self.whole.add(self.n)
             return good
         kind = rng.choice(['fail', 'error', 'garbage', 'cut', 'cut', 'cut'])
+        last = body['messages'][-1]
+        if kind == 'fail' and rng.random() < 0.5 and isinstance(last['content'], list) and last['content'][0]['type'] == 'tool_result':
+            return Fail(400, f"messages.{len(body['messages']) - 1}{rng.choice(['', '.content.0', '.content.0.tool_result.content'])}: no")
         if kind == 'fail': return Fail(rng.choice([400, 401, 403, 404, 413, 429, 500, 529]))
         if kind == 'error': raise rng.choice(RESETS[:3])
         if kind == 'garbage': return httpx2.Response(200, text=rng.choice(['<html>Bad gateway</html>', '{"a":', '[]', '{}', 'null', '']))
@@ -43,7 +60,8 @@ class Api:
         n, rng = self.n, self.rng
         if 'output_config' in body: return '{"value": %d}' % n
         forced = body.get('tool_choice', {}).get('type') in ('any', 'tool')
-        calls = [tool_use(rng.choice(['note', 'note', 'fails', 'stops']), n=n) for _ in range(rng.randrange(1, 4))]
+        calls = [tool_use(rng.choice(['note', 'note', 'fails', 'stops', 'odd name']), n=n) for _ in range(rng.randrange(1, 4))]
+        calls = [c if (id := rng.choice(IDS[:4] + IDS[5:])) is None else c | dict(id=id) for c in calls]
         if forced: return [tool_use('note', n=n)]
         if body.get('tools') and body.get('tool_choice', {}).get('type') != 'none' and not self.calm and rng.random() < 0.4:
             stop = rng.choice([dict(), dict(), dict(stop_reason='max_tokens')])
@@ -52,7 +70,9 @@ class Api:
         return f'begin {n} ' + 'word ' * rng.randrange(8) + 'end'
 
 def tools_of(api, is_async):
-    def note(n: int): api.ran.add(n)
+    def note(n: int) -> Any:
+        api.ran.add(n)
+        return api.rng.choice(VALUES)
     def fails(n: int):
         api.ran.add(n)
         raise LookupError(n)
@@ -60,9 +80,10 @@ def tools_of(api, is_async):
         api.ran.add(n)
         if api.rng.random() < 0.3 and not api.calm: raise KeyboardInterrupt
     if not is_async: return [note, fails, stops]
-    async def note_async(n: int):
+    async def note_async(n: int) -> Any:
         for _ in range(api.rng.randrange(3)): await asyncio.sleep(0)
         api.ran.add(n)
+        return api.rng.choice(VALUES)
     note_async.__name__ = 'note'
     async def stops_async(n: int):
         await asyncio.sleep(0)
@@ -122,9 +143,19 @@ async def cancelled(course, ticks):
 
 # ---- what must hold
 
+def refused(before, results, h):
+    "What the history had to become where the API has refused its newest results: errors stand in their places"
+    at = next((i for i, m in enumerate(before) if any(b in results for b in m['content'])), None)
+    if at is None: return before
+    told = {b['tool_use_id']: b['content'] for b in h[at]['content'] if b['type'] == 'tool_result'}
+    assert all('could not be sent' in told[b['tool_use_id']] for b in results)
+    content = [b | dict(content=told[b['tool_use_id']], is_error=True) if b in results else b for b in before[at]['content']]
+    return [*before[:at], before[at] | dict(content=content), *before[at+1:]]
+
 def check_call(chat, before, at, step, err, api, types):
     "What must hold after each call, whatever came of it; `at` is how much of the history it had to leave alone"
     check_history(chat.h, types)
+    if err and hasattr(err, 'results') and step != 'retry': before = refused(before, err.results, chat.h)
     if err and step not in ('loop', 'parts'): assert chat.h == before, 'a failed call has changed the history'
     elif not err and step not in ('left', 'loop', 'parts'): assert len(chat.h) > at, 'a turn is missing'
     assert chat.h[:at] == before[:at], 'what was said before has changed'
@@ -140,40 +171,60 @@ class Talk:
     def __init__(self, seed, is_async, done):
         self.rng, self.done, self.is_async = random.Random(seed), done, is_async
         self.api = Api(self.rng)
-        sb = Sandbox(self.api.reply)
+        sb = Sandbox(self.api.reply, models=[mk_model(MODEL, max_input_tokens=200_000, max_tokens=64_000)])
         cls, cli = (AsyncChat, sb.aclient()) if is_async else (Chat, sb.client())
         self.tools = tools_of(self.api, is_async)
-        self.chat = cls(MODEL, cli, tools=self.tools, parallel=self.rng.random() < 0.5)
+        self.chat, self.cli = cls(MODEL, cli, tools=self.tools, parallel=self.rng.random() < 0.5), cli
 
     def before(self, step):
         h = self.chat.h
         waits = len(h) - (bool(h) and h[-1]['role'] == 'user') # a message without a reply takes the prompt in
         return deepcopy(h), self.chat._turns[-1][0] if step == 'retry' and self.chat._turns else waits
 
+    def reload(self):
+        "Now and then the chat is saved, and another one goes on"
+        if self.rng.random() > 0.1: return
+        with TemporaryDirectory() as folder:
+            self.chat.save(f'{folder}/chat')
+            self.chat = type(self.chat).load(f'{folder}/chat', self.cli, tools=self.tools)
+
     def check(self, before, step, err):
         self.done[type(err).__name__ if err else 'fine'] += 1
+        self.done['refused results'] += hasattr(err, 'results')
         self.done['calls'] += 1
         check_call(self.chat, *before, step, err, self.api, self.rng.random() < 0.02)
 
     def go(self):
         for step in self.rng.choices(STEPS, k=self.rng.randrange(2, 8)):
+            self.reload()
             before, err = self.before(step), None
             try: do(self.chat, step, self.rng, self.tools[0])
             except ERRORS as e: err = e
             self.check(before, step, err)
-        self.api.calm, before = True, self.before('call')
-        self.chat('Still there?')
-        self.check(before, 'call', None)
+        self.api.calm = True
+        for n in range(2): # The first call may find that the newest results cannot be sent, such as a file that is not there
+            before, err = self.before('call'), None
+            try: self.chat('Still there?')
+            except ERRORS as e: err = e
+            self.check(before, 'call', err)
+            if err is None: break
+        assert err is None and (n == 0 or 'could not be sent' in str(self.chat.h)), 'the chat cannot go on'
 
     async def ago(self):
         for step in self.rng.choices(STEPS, k=self.rng.randrange(2, 8)):
+            self.reload()
             before, err, course = self.before(step), None, ado(self.chat, step, self.rng, self.tools[0])
             try: await (cancelled(course, self.rng.randrange(self.rng.choice([2, 5, 10, 40]))) if self.rng.random() < 0.25 else course)
             except ERRORS as e: err = e
             self.check(before, step, err)
-        self.api.calm, before = True, self.before('call')
-        await self.chat('Still there?')
-        self.check(before, 'call', None)
+        self.api.calm = True
+        for n in range(2):
+            before, err = self.before('call'), None
+            try: await self.chat('Still there?')
+            except ERRORS as e: err = e
+            self.check(before, 'call', err)
+            if err is None: break
+        assert err is None and (n == 0 or 'could not be sent' in str(self.chat.h)), 'the chat cannot go on'
 
 def test_every_turn_happens_whole_or_not_at_all():
     done, seed = Counter(), SEED * 1_000_000
@@ -186,7 +237,7 @@ def test_every_turn_happens_whole_or_not_at_all():
             e.add_note(f'conversation {seed}, LLMCHAT_SEED={SEED}')
             raise
     print(dict(done.most_common()))
-    assert min(done[k] for k in ('fine', 'APIConnectionError', 'CancelledError', 'OverloadedError')) > CALLS // 400
+    assert min(done[k] for k in ('fine', 'APIConnectionError', 'CancelledError', 'OverloadedError', 'refused results')) > CALLS // 400
 
 @both
 @pytest.mark.parametrize('stream', [False, True])
