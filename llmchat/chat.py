@@ -203,7 +203,7 @@ class _Pages(_Views[ReplyT, StreamT, CountT, ListT]):
         path: str | Path | None = None, # Where to; an existing file is replaced; None: nowhere
         title: str | None = None # None: the beginning of the first prompt
     ) -> str | Path: # The page, or where it was written to
-        "The conversation as one HTML file, which `Chat.load` reads; `ImportError` without markdown-it-py"
+        "The conversation as one HTML file, which `Chat.load` reads"
         total = spent_line(self.use, self.cost)
         page = mk_page(self.h, self.spent, self.settings['sp'], title=title, total=total, data=self._state())
         page = self._clean(page)

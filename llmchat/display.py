@@ -20,7 +20,8 @@ from typing import Any, Callable, NamedTuple
 from fastcore.basics import patch
 
 from .messages import mk_block
-from .replies import as_call, as_media, cited, contents, inert, printable, show_reply
+from .replies import as_call, as_media, cited, contents, show_reply
+from .safe import printable, safe_line, safe_markdown, safe_text
 from .sdk import LazyModule
 from .streams import Thinking
 from .usage import Usage
@@ -99,8 +100,8 @@ def _piece(b: dict[str, Any], results: dict[Any, dict[str, Any]], notes: list[st
     return _plain[kind](b) if kind in _plain else Piece('text', f'[{kind}]')
 
 # %% ../nbs/08_display.ipynb #c0680fa7
-_mark = '\ue000{}\ue001'
-marks = re.compile('\ue000(\\d+)\ue001')
+_mark = '·\ue000{}\ue001' # It begins with punctuation, so that emphasis may end before it
+marks = re.compile('·\ue000(\\d+)\ue001')
 
 def no_marks(
     text: str # Text in which somebody else may have put such characters
@@ -159,15 +160,12 @@ def read_history(
     return res
 
 # %% ../nbs/08_display.ipynb #d71e1295
-def _safe(s: str) -> str:
-    "`s` for a place in HTML, in one line, where it begins no formula either"
-    text = ''.join(c if c.isalnum() or c in " (),.=+-;'!?" else f'&#{ord(c)};' for c in ' '.join(s.split()))
-    return re.sub(r'&#(36|92);', r'<span>\g<0></span>', text) # A dollar, a backslash
+def _one_line(s: str) -> str: return safe_text(' '.join(s.split()))
 
 def _fence(code: str, lang: str = '') -> str:
     "Code between marks that it does not hold itself"
     marks = '`' * max(3, 1 + max(map(len, re.findall('`+', code)), default=0))
-    return inert(f'{marks}{lang}\n{code}\n{marks}')
+    return safe_markdown(f'{marks}{lang}\n{code}\n{marks}')
 
 def _fold(title: str, inside: str) -> str:
     "What opens when its title is clicked; `title` is HTML, `inside` Markdown"
@@ -179,10 +177,10 @@ def inline(p: Piece) -> str:
 
 def _md(p: Piece, picture: Callable[[Piece], str]) -> str:
     "A piece as Markdown"
-    if p.kind == 'text': return marks.sub(r'[^\1]', inert(p.text))
+    if p.kind == 'text': return marks.sub(r'[^\1]', safe_markdown(p.text))
     if p.kind == 'code': return _fence(p.text, p.more)
     if p.kind == 'image': return picture(p)
-    title = _safe(p.text) if p.kind == 'fold' else f'<code>{_safe(p.text)}</code>'
+    title = _one_line(p.text) if p.kind == 'fold' else f'<code>{_one_line(p.text)}</code>'
     if p.kind == 'failed': title += ' failed'
     return _fold(title, '\n\n'.join(_md(q, picture) for q in p.more))
 
@@ -190,9 +188,9 @@ def _md(p: Piece, picture: Callable[[Piece], str]) -> str:
 def as_markdown(
     said: Said, # As `read_history` gives it
     picture: Callable[[Piece], str] = inline # Makes Markdown of a picture
-) -> str: # Inert
+) -> str: # Safe to render
     "What somebody said, as Markdown"
-    notes = [f'[^{i}]: {inert(note)}' for i, note in said.notes]
+    notes = [f'[^{i}]: {safe_line(note)}' for i, note in said.notes]
     return '\n\n'.join([*[_md(p, picture) for p in said.pieces], *notes])
 
 # %% ../nbs/08_display.ipynb #65c67edc
@@ -256,7 +254,7 @@ def by_turn(
 # %% ../nbs/08_display.ipynb #91eb5036
 def _head(said: Said, model: str) -> str:
     "Who speaks"
-    return inert(f'**{" ".join(model.split()) if said.role == "assistant" else "You"}**')
+    return f'**{_one_line(model) if said.role == "assistant" else "You"}**'
 
 def _turn(said: list[Said], spent: list[Spent], model: str, picture: Callable[[Piece], str]) -> str:
     "A turn as Markdown"
@@ -276,12 +274,12 @@ def show_chat(
     model: str = 'Assistant', # Who answered where nobody has noted it
     most: int | None = None, # Turns that show; earlier ones are folded away; None: all
     picture: Callable[[Piece], str] = inline # Makes Markdown of a picture
-) -> str: # Markdown, inert
+) -> str: # Markdown, safe to render
     "A conversation as Markdown"
     turns = [_turn(*t, model, picture) for t in by_turn(read_history(h), spent)]
     old = turns[:-most] if most else []
     system = contents(dict(content=sp)) if sp else ''
-    folds = [_fold('System prompt', inert(system))] * bool(system)
+    folds = [_fold('System prompt', safe_markdown(system))] * bool(system)
     if old: folds.append(_fold(count(len(old), 'earlier turn'), '\n\n'.join(old)))
     return '\n\n'.join(folds + turns[len(old):])
 
@@ -336,7 +334,7 @@ def _text(self: Screen) -> str:
     if hasattr(self.value, 'content'): return show_reply(self.value)
     parts = [as_markdown(s) for s in read_history(self.done)]
     for thought, pieces in groupby(self.coming, lambda o: isinstance(o, Thinking)):
-        text = inert(''.join(pieces))
+        text = safe_markdown(''.join(pieces))
         parts.append(_fold('Thinking', text) if thought else text)
     return '\n\n'.join(parts)
 

@@ -23,7 +23,8 @@ from . import __version__
 from .display import (Piece, Said, Spent, by_turn, count, inline, marks, no_marks, read_history, show_chat,
     spent_line, total_spent)
 from .keeping import open_file, page_block, page_data, write_file
-from .replies import contents, inert
+from .replies import contents
+from .safe import read_markdown, safe_text
 from .sdk import LazyModule
 
 # %% ../nbs/08a_pages.ipynb #bab13220
@@ -39,18 +40,12 @@ def _highlight(code: str, lang: str = '', attrs: str = '') -> str:
     except pygments.util.ClassNotFound: return escape(code)
     return pygments.highlight(code, lexer, formatters.HtmlFormatter(nowrap=True))
 
-def _web(url: str) -> bool: return bool(re.match('(https?|mailto):', url, re.I))
-
 # %% ../nbs/08a_pages.ipynb #7062ead1
 _sup = r'<sup><a href="#note-\1" aria-label="Note \1">\1</a></sup>'
 
 def _text(t: Any) -> str:
     "Text, with links where footnotes are marked"
     return marks.sub(_sup, escape(t.content, quote=False))
-
-def _picture(t: Any) -> str:
-    "A picture on the web, in words"
-    return f'<span class="away">[picture: {escape(t.content or "no title")}, {escape(str(t.attrs["src"]))}]</span>'
 
 def _wide(t: Any) -> str:
     "A table in a box of its own, in which it can be scrolled"
@@ -62,30 +57,26 @@ def _heading(t: Any) -> str:
     return f'<h{level}>' if t.nesting > 0 else f'</h{level}>\n'
 
 # %% ../nbs/08a_pages.ipynb #0972c2f9
-_rules = dict(text=_text, image=_picture, table_open=_wide, table_close=_wide, heading_open=_heading,
-    heading_close=_heading)
+_rules = dict(text=_text, table_open=_wide, table_close=_wide, heading_open=_heading, heading_close=_heading)
 
 def _by(rule: Callable[[Any], str]) -> Any:
     "A rule as markdown-it calls it"
-    return lambda renderer, tokens, i, options, env: rule(tokens[i])
+    return lambda tokens, i, options, env: rule(tokens[i])
 
 @cache
-def _parser(breaks: bool) -> Any:
-    "Markdown as we render it; `breaks`: does a line end where it was ended?"
-    if not find_spec('markdown_it'):
-        raise ImportError('to_html() renders with markdown-it-py, which is not installed: pip install markdown-it-py')
-    md = markdown_it.MarkdownIt('commonmark', dict(html=False, breaks=breaks, highlight=_highlight))
-    md.enable(['table', 'strikethrough'])
-    md.validateLink = _web
-    for name, rule in _rules.items(): md.add_render_rule(name, _by(rule))
-    return md
+def _renderer() -> Any:
+    "Writes the tokens of Markdown as HTML"
+    html = markdown_it.renderer.RendererHTML()
+    for name, rule in _rules.items(): html.rules[name] = _by(rule)
+    return html
 
 def as_html(
     text: str, # Markdown that somebody else wrote
     breaks: bool = False # Does a line end where it was ended, as people expect who type?
 ) -> str: # Without scripts, pictures from elsewhere, or HTML of the author's
     "Markdown as HTML"
-    return no_marks(_parser(breaks).render(text))
+    options = dict(breaks=breaks, xhtmlOut=True, langPrefix='language-', highlight=_highlight)
+    return no_marks(_renderer().render(read_markdown(text), markdown_it.utils.OptionsDict(options), {}))
 
 # %% ../nbs/08a_pages.ipynb #b4abbe4d
 def _pieces(pieces: list[Piece], breaks: bool) -> str:
@@ -167,9 +158,9 @@ def mk_md(
     title: str | None = None, # None: the beginning of the first prompt
     total: str = '', # What all of it took
     picture: Callable[[Piece], str] = inline # Makes Markdown of a picture
-) -> str: # Inert
+) -> str: # Safe to render
     "A conversation as a page of Markdown"
-    head = inert(f'# {" ".join((title or _title(h)).split())}')
+    head = f'# {safe_text(" ".join((title or _title(h)).split()))}'
     talk = show_chat(h, spent, sp, picture=picture)
     return '\n\n'.join(filter(None, [head, f'*{total}*' * bool(total), talk])) + '\n'
 

@@ -122,7 +122,7 @@ def test_what_is_left_on_the_screen(monkeypatch, size, height):
     view.end()
     text = '\n'.join(l.rstrip() for l in on_screen(screen.getvalue()).split('\n')).strip()
     text = re.sub('\n{3,}', '\n\n', text) # Rich puts more space around code
-    assert text == 'Here it is:\n\n first = 1\n\n second = 2\n\nIt is <short>. [picture: x, https://a.b/c.png]\n\n • one\n • two\n\nEnd.'
+    assert text == 'Here it is:\n\n first = 1\n\n second = 2\n\nIt is <short>. x (https://a.b/c.png)\n\n • one\n • two\n\nEnd.'
 
 def test_nothing_is_drawn_while_what_is_done_is_written(monkeypatch):
     "Else what grows could come to stand in the middle of it"
