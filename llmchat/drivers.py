@@ -246,7 +246,8 @@ class _Returned(Exception):
 
 async def aadvance(flow: Flow, io: AsyncIO) -> Any:
     "As `advance`, awaiting; at its end raises what carries the value"
-    val, io.response, err = io.response, None, None
+    val, err = io.response, None
+    if val is not None: io.response = None
     try:
         while isinstance(out := flow.send(val) if err is None else flow.throw(err), Ask):
             val, err, stops = None, None, io.stops and out.op == 'open'
