@@ -11,7 +11,7 @@ __all__ = ['anthropic', 'httpx2', 'pydantic', 'anyio', 'asyncio', 'models', 'own
 
 # %% ../nbs/00f_sdk.ipynb #1331b318
 import json, os, pickle, re, sys
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib import import_module
@@ -120,6 +120,18 @@ def _in_url(url: Any) -> list[Any]:
     params = [v.rstrip('/') for v in _named(url.params) + _named(written)] # A base_url gets a slash, also behind these
     return [url.password or url.username, raw.rpartition(':')[2], b64encode(pair.encode()).decode(), *params]
 
+def _of_http(http: Any) -> list[Any]:
+    "Secrets of an HTTP client: named headers and parameters, cookies, what it authenticates itself with"
+    auth = [v for k, v in getattr(http.auth, '__dict__', {}).items() if 'user' not in k]
+    return [*_named(http.headers), *_named(http.params), *_in_url(http.base_url), *auth, *(c.value for c in http.cookies.jar)]
+
+def _texts(v: Any) -> list[str]:
+    "A value as text, and what is in it where it is one of basic authentication"
+    s = v.decode(errors='replace') if isinstance(v, bytes) else v
+    if not isinstance(s, str): return []
+    if not (basic := re.fullmatch(r'Basic ([\w+/]+=*)', s)): return [s]
+    return [s, b64decode(basic[1] + '==').decode(errors='replace').rpartition(':')[2]]
+
 def _is_word(s: str) -> bool:
     "An ordinary word, which would be missed in a conversation?"
     return len(s) < 16 and s.isalpha() and s.islower()
@@ -146,9 +158,10 @@ def secrets(
     "What must not appear in any text: keys and tokens of `cli` and its requests, in all their forms"
     found = [nested_attr(cli, k) for k in _secret_attrs] + _named(named)
     for k in ('_custom_headers', '_custom_query'): found += _named(getattr(cli, k, None))
+    if http := getattr(cli, '_client', None): found += _of_http(http)
     for o in filter(None, (getattr(cli, 'base_url', None), request and request.url)): found += _in_url(o)
     if request: found += _named(request.headers)
-    parts = {p for s in found if isinstance(s, str) for p in (s, *re.split('[^!-~]+', s)) if len(p) > 5}
+    parts = {p for v in found for s in _texts(v) for p in (s, *re.split('[^!-~]+', s)) if len(p) > 5}
     hidden = {form for p in parts - {'Bearer'} if not _is_word(p) for form in _forms(p)}
     return sorted(hidden, key=len, reverse=True)
 
@@ -179,10 +192,10 @@ def _causes(e: BaseException) -> Iterator[BaseException]:
 
 # %% ../nbs/00f_sdk.ipynb #67efb246
 def _wires(o: Any) -> Iterator[Any]:
-    "The HTTP messages in a request or response: itself, what it answered, what led to it"
+    "The HTTP messages in a request or response: itself, what it answered, what led to it, what it leads to"
     if not hasattr(o, 'headers'): return
     yield o
-    yield from _wires(getattr(o, '_request', None))
+    for other in ('_request', 'next_request'): yield from _wires(getattr(o, other, None))
     for before in getattr(o, 'history', ()): yield from _wires(before)
 
 def _redact_wire(o: Any, hidden: Sequence[str]) -> None:
@@ -207,6 +220,7 @@ def redact_error(
     for w in wires: _redact_wire(w, hidden)
     for x in causes:
         x.args = redact(x.args, hidden)
+        if isinstance(x, UnicodeError): x.object = redact(x.object, hidden)
         for k, v in list(vars(x).items()):
             if (clean := redact(v, hidden)) != v: setattr(x, k, clean)
 

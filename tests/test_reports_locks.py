@@ -1,11 +1,11 @@
 "Reported faults: chats locked for ever, keys in errors, streams that are awaited, mistakes that say so"
-import asyncio, gc, os, sys
+import asyncio, base64, gc, os, pickle, sys
 from itertools import count
 
-import anthropic, pytest
+import anthropic, httpx2, pytest
 
 import llmchat
-from common import LARGE, MODEL, Async, Sync, both, check_history
+from common import LARGE, MODEL, Async, Sync, both, check_history, texts_of
 from llmchat import AsyncChat, Chat, Sandbox, contents
 from llmchat.sandbox import tool_use
 
@@ -292,3 +292,55 @@ def test_an_async_stream_in_a_sync_loop():
     with pytest.raises(TypeError, match='async for'): list(chat('Hi', stream=True))
     with pytest.raises(TypeError, match='async with'):
         with chat('Hi', stream=True): pass
+
+# ---- keys
+
+KEY, PASSWORD = 'sk-ant-MARKED-0123456789', 'Pass/Word-of-8'
+
+def unkind(request):
+    "Sends on to another address, or says what it was sent"
+    if request.headers.get('x-how') == 'redirect':
+        return httpx2.Response(307, headers={'location': 'https://elsewhere.example/v1/messages', 'set-cookie': f'session={PASSWORD}'})
+    sent = [*request.headers.values(), str(request.url), PASSWORD]
+    return httpx2.Response(400, json=dict(type='error', error=dict(type='x', message=' '.join(sent))))
+
+def http_client(way, **kw):
+    "An HTTP client of one's own"
+    async def answer(request): return unkind(request)
+    transport = httpx2.MockTransport(unkind if way is Sync else answer)
+    return (httpx2.Client if way is Sync else httpx2.AsyncClient)(transport=transport, **kw)
+
+def all_of(e):
+    "An error, its pickle, and the HTTP messages that it carries, as they can be read"
+    texts, todo = [texts_of(e), pickle.dumps(e).decode('latin-1')], [e.response]
+    while todo:
+        if (m := todo.pop()) is None: continue
+        texts += [repr(m), str(m.headers.multi_items()), str(getattr(m, 'url', '')), pickle.dumps(m).decode('latin-1')]
+        todo += [getattr(m, k, None) for k in ('_request', 'next_request')] + [*getattr(m, 'history', ())]
+    return ' '.join(map(str, texts))
+
+class Token(httpx2.Auth):
+    "An authentication of one's own"
+    def __init__(self): self.value = PASSWORD
+    def auth_flow(self, request):
+        request.headers['x-mine'] = self.value
+        yield request
+
+GIVEN = dict(header=dict(headers={'X-Secret': PASSWORD}), basic=dict(auth=('somebody', PASSWORD)), cookie=dict(cookies=dict(id=PASSWORD)),
+    digest=dict(auth=httpx2.DigestAuth('somebody', PASSWORD)), own=dict(auth=Token()), query=dict(params=dict(api_key=PASSWORD)),
+    by_header=dict(headers={'Authorization': 'Basic ' + base64.b64encode(f'somebody:{PASSWORD}'.encode()).decode()}))
+
+@both
+@pytest.mark.parametrize('how', ['redirect', 'told'])
+@pytest.mark.parametrize('given', GIVEN)
+def test_secrets_of_an_http_client_of_ones_own(way, given, how, tmp_path):
+    "They and the key are in no error, nor in the request that a redirect would lead to, nor in its pickle, log or file"
+    cls = anthropic.Anthropic if way is Sync else anthropic.AsyncAnthropic
+    cli = cls(api_key=KEY, max_retries=0, http_client=http_client(way, **GIVEN[given]), default_headers={'x-how': how})
+    chat = way.Chat(MODEL, cli, log=True, hist=[f'Is it {PASSWORD}?', 'No.'])
+    with pytest.raises(anthropic.APIStatusError) as e: way.call(chat, f'And {KEY}?')
+    assert how != 'redirect' or e.value.response.next_request is not None
+    chat.save(tmp_path/'a.json')
+    for text in (all_of(e.value), repr(chat.c.log), (tmp_path/'a.json').read_text(), chat.to_md()):
+        for form in (KEY, PASSWORD, base64.b64encode(f'somebody:{PASSWORD}'.encode()).decode(), PASSWORD.replace('/', '%2F')):
+            assert form not in text
