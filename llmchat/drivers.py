@@ -385,7 +385,7 @@ class AsyncStream(Stream):
     def _left(self) -> None:
         self._flow.close()
         if not self._held: self._it = _nothing() # the event loop closes what nobody holds
-    def __del__(self) -> None: self._left()
+    def __del__(self) -> None: self._flow.close()
 
     async def close(self) -> None: await self._it.aclose()
     async def __aenter__(self) -> 'AsyncStream':
@@ -445,7 +445,6 @@ class _Part(_Reading):
 
     def _begin(self) -> None:
         if self._ended: raise ValueError(f'A stream is read once, and this one is {self._state}.')
-    def _left(self) -> None: pass # the loop goes on behind it
 
     def show(self, every: float = 0.1) -> Any:
         raise ValueError('This is a part of a loop. Show all of it: chat.toolloop(…, stream=True).show()')
@@ -470,6 +469,7 @@ class AsyncPart(_Part, AsyncStream):
     async def __anext__(self) -> Any:
         if self._ended: raise StopAsyncIteration
         return self._piece(await self._items._next(), StopAsyncIteration)
+    def __del__(self) -> None: pass # the loop goes on behind it
     async def close(self) -> None: pass
     async def _open(self) -> Any: return self
 

@@ -44,6 +44,7 @@ def settled(flag: bool) -> None:
     number: int = chat.parse('How many?', int, max_cost=1.0)
     for said in c('Hi', stream=flag), c('Hi', 'Be brief.', stream=flag), chat('Hi', stream=flag, max_cost=1.0):
         print(said.value if isinstance(said, Stream) else said.content)
+    chat.close()
     print(role, texts, stop, number, c('Hi', stream=False).role, chat('Hi', stream=False).role)
 
 
@@ -71,6 +72,9 @@ async def awaited() -> None:
         reply = await chat('Hi')
         stop: str | None = reply.stop_reason
         async for piece in chat('More', stream=True): print(piece)
+        pieces = await chat('More', stream=True)
+        async for piece in pieces: print(piece)
+        async for step in await chat.toolloop('Add 1 and 2.', stream=True): print(step, pieces.value)
         async for step in chat.toolloop('Add 1 and 2.'): print(contents(step))
         order = await chat.parse('Three lamps, please.', Order)
         print(stop, order.item, await AsyncClient().count('Hi'))
