@@ -57,9 +57,9 @@ class SyncIO:
 
     def call(self, path: str, kw: dict[str, Any]) -> Any: return attrgetter(path)(self.cli)(**kw)
 
-    def open(self, kw: dict[str, Any], typed: bool) -> Any:
+    def open(self, kw: dict[str, Any]) -> Any:
         self._stream = s = self.cli.messages.create(**kw, stream=True)
-        self._items = iter(s) if typed or _by_sdk(s) else s.response.iter_bytes()
+        self._items = iter(s) if _by_sdk(s) else s.response.iter_bytes()
         return s.response
 
     def fetch(self, path: str, kw: dict[str, Any]) -> None:
@@ -81,9 +81,9 @@ class AsyncIO(SyncIO):
 
     def call(self, path: str, kw: dict[str, Any]) -> Any: return attrgetter(path)(self.cli())(**kw) # is awaited
 
-    async def open(self, kw: dict[str, Any], typed: bool) -> Any:
+    async def open(self, kw: dict[str, Any]) -> Any:
         self._stream = s = await self.cli().messages.create(**kw, stream=True)
-        self._items = aiter(s) if typed or _by_sdk(s) else s.response.aiter_bytes()
+        self._items = aiter(s) if _by_sdk(s) else s.response.aiter_bytes()
         return s.response
 
     async def fetch(self, path: str, kw: dict[str, Any]) -> None:

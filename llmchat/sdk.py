@@ -231,14 +231,14 @@ _by_type = dict(invalid_request_error='BadRequestError', authentication_error='A
     overloaded_error='OverloadedError')
 
 def stream_error(
-    ev: dict[str, Any], # The `error` event
+    ev: dict[str, Any], # The `error` event, or the body of a response that is an error
     response: Any # The HTTP response that it came with
-) -> Exception: # Of the class that this error has outside of streams
-    "The SDK's error for an `error` event in a stream"
+) -> Exception: # Of the class that this error has with a status of its own
+    "The SDK's error for one that came after the status 200"
     err = ev.get('error')
-    kind, what = (str(err.get('type')), err.get('message')) if isinstance(err, dict) else ('', ev)
+    kind, what = (str(err.get('type')), err.get('message')) if isinstance(err, dict) else ('', ev if err is None else err)
     cls = getattr(anthropic, _by_type.get(kind, 'APIStatusError'))
-    return cls(f'The API reported an error in the middle of its reply: {kind}: {what}', response=response, body=ev)
+    return cls(f'The API reported an error in its reply: {kind}: {what}', response=response, body=ev)
 
 # %% ../nbs/00f_sdk.ipynb #94b0123d
 def broken(
@@ -266,8 +266,14 @@ def garbled(
     cause: BaseException | None = None # What the wrong data led to
 ) -> Exception: # An `APIError`
     "The SDK's error for a reply that is not what the API sends"
-    err = anthropic.APIError(f'This is not a reply of the API: {brief(what)}. Is there a proxy in between, or another '
-        'server at this address?', request, body=None)
+    what = getattr(cause, 'doc', getattr(cause, 'object', what)) # Where it cannot be decoded: that part of it
+    if getattr(what, 'type', None) == 'error':
+        head = {'request-id': id} if (id := getattr(what, '_request_id', None)) else {}
+        err = stream_error(what.to_dict(warnings=False), httpx2.Response(200, headers=head, request=request))
+    else:
+        why = f' ({type(cause).__name__}: {cause})' if cause else ''
+        err = anthropic.APIError(f'This is not a reply of the API: {brief(what)}{why}. Is there a proxy in between, or '
+            'another server at this address?', request, body=None)
     err.__cause__ = cause
     return err
 

@@ -13,6 +13,7 @@ from llmchat.validation import misshapen
 
 MODEL = 'claude-sonnet-5-5'
 PREFILLS = [mk_model(MODEL, prefill=True)] # The models of a sandbox where this one takes prefill
+ASK = [dict(role='user', content='x')]
 USAGE = dict(input_tokens=11, output_tokens=7, cache_creation_input_tokens=5, cache_read_input_tokens=3)
 
 # Hypothesis: the same examples every time in CI; elsewhere new ones, and how to get a failing one again is printed.
