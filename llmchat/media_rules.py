@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Any, NamedTuple
 
-from .rules import (
-    Asked, Json, image_size, max_image, max_marks, media_type, most_media, pdf_pages, rule, ttls)
+from llmchat.rules import (
+    Asked, Json, few_pictures, image_size, max_image, max_marks, max_side, media_type, most_media, pdf_pages,
+    rule, ttls)
 
 # %% auto #0
 __all__ = ['Media']
@@ -76,6 +77,13 @@ def _pages(q: Asked) -> Iterator[Json]:
 def _many_images(q: Asked) -> Iterator[Json]:
     images, documents = (len(q.by_kind.get(k, ())) for k in ('image', 'document'))
     if images + documents > (most := _most(q)): yield dict(images=images, documents=documents, most=most)
+
+@rule('{at}: At least one of the image dimensions exceed max allowed size{when}: {most} pixels', heard=False)
+def _large_sides(q: Asked) -> Iterator[Json]:
+    many = len(q.by_kind.get('image', ())) > few_pictures
+    when, most = ' for many-image requests' if many else '', max_side[many]
+    for m in _media(q, 'image'):
+        if max(image_size(m.data or b'') or [0]) > most: yield dict(at=m.at, when=when, most=most)
 
 # %% ../nbs/06k_media_rules.ipynb #2042ae49
 @rule('{at}: This model does not support {what}.', heard=False)

@@ -21,7 +21,9 @@ from typing import Any, Literal, TypedDict, get_args, get_type_hints
 from fastcore.basics import nested_attr
 
 from .messages import mk_msg, mk_msgs
-from .rules import is_blank, max_marks, min_budget, most_media, pdf_pages, sampling_version, temp_range
+from .rules import (
+    few_pictures, image_size, is_blank, max_marks, max_side, min_budget, most_media, pdf_pages,
+    sampling_version, temp_range)
 from .sdk import anthropic, need_model
 
 # %% ../nbs/00e_requests.ipynb #a21151fd
@@ -209,12 +211,29 @@ def _pages(b: dict[str, Any]) -> int:
     try: return pdf_pages(base64.b64decode(source.get('data', '')))
     except (ValueError, TypeError): return 0
 
+def _image_size(b: dict[str, Any]) -> tuple[int, int] | None:
+    "Width and height of a picture that is sent with a request, as far as its beginning says them"
+    source = b.get('source') if b.get('type') == 'image' else None
+    if not isinstance(source, dict) or not isinstance(data := source.get('data'), str): return None
+    try: return image_size(base64.b64decode(data[:2**18]))
+    except ValueError: return None
+
+def _check_sides(blocks: list[dict[str, Any]]) -> None:
+    "`ValueError` for a picture that is too large for a request with so many"
+    if not (pictures := [b for b in blocks if b.get('type') == 'image']): return
+    many = len(pictures) > few_pictures
+    for size in filter(None, map(_image_size, pictures)):
+        if max(size) <= max_side[many]: continue
+        raise ValueError(f'A picture has {size[0]:,} x {size[1]:,} pixels; {max_side[many]:,} on a side are the '
+            f'most that the API takes{f" where there are more than {few_pictures} pictures" * many}. Make it smaller.')
+
 def check_media(
     msgs: list[dict[str, Any]], # A dialog that ends with what is new
     info: Any # The API's `ModelInfo` of the model; None: not known
 ) -> None:
     "`ValueError` if there is more in a dialog than a request to the model may have"
     blocks, most = [b for m in msgs for b in _within(m['content'])], most_media(nested_attr(info, 'max_input_tokens'))
+    _check_sides(blocks)
     counts = {'pictures': sum(b.get('type') == 'image' for b in blocks), 'pages of PDFs': sum(map(_pages, blocks))}
     for what, n in counts.items():
         if n > most: raise ValueError(f'With this there are {n} {what}; a request to this model has at most {most}.')
@@ -463,6 +482,7 @@ def mk_request(
     elif maxthinktok: _add(req, _budget(maxthinktok, maxtok, info))
     if temp is not None: _add(req, _sampling(temp))
     check_able(_add(req, kw), info)
+    _check_sides([b for m in req['messages'] for b in _within(m['content'])])
     _budget_marks(req)
     if cache and req['cache_control']: _remember(req, begun)
     return req

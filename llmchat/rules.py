@@ -17,13 +17,15 @@ from typing import Any, NamedTuple, TypeAlias
 from fastcore.basics import first
 
 # %% auto #0
-__all__ = ['max_image', 'max_request', 'max_messages', 'max_marks', 'min_budget', 'temp_range', 'ttls', 'max_media', 're_name',
-           're_key', 're_call', 're_id', 'versions', 'sampling_version', 'sampling', 'Json', 'rules', 'media_type',
-           'image_size', 'pdf_pages', 'most_media', 'is_blank', 'can', 'takes', 'Spot', 'Turn', 'Asked', 'Refusal',
-           'Rule', 'Table', 'rule', 'refusal']
+__all__ = ['max_image', 'max_side', 'few_pictures', 'max_request', 'max_messages', 'max_marks', 'min_budget', 'temp_range',
+           'ttls', 'max_media', 're_name', 're_key', 're_call', 're_id', 'versions', 'sampling_version', 'sampling',
+           'Json', 'rules', 'media_type', 'image_size', 'pdf_pages', 'most_media', 'is_blank', 'can', 'takes', 'Spot',
+           'Turn', 'Asked', 'Refusal', 'Rule', 'Table', 'rule', 'refusal']
 
 # %% ../nbs/06a_rules.ipynb #c275d7f9
 max_image = 5 * 1024 * 1024 # Bytes of base64 in a picture
+max_side = 8000, 2000 # Pixels of a picture on its longer side; where a request has more than `few_pictures`
+few_pictures = 20
 max_request = 32 * 1024 * 1024 # Bytes of a request
 max_messages = 100_000 # In a request
 max_marks = 4 # Cache breakpoints in a request

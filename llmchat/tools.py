@@ -9,7 +9,7 @@ __all__ = ['max_result', 'cut_off', 'ToolResult', 'to_json', 'to_content', 'Tool
            'run_call', 'not_run', 'run_calls', 'mk_funcres', 'mk_toolres', 'tool_messages', 'search_conf', 'fetch_conf']
 
 # %% ../nbs/00h_tools.ipynb #bcc412b8
-import base64, functools, io, logging
+import base64, functools, logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from fastcore.basics import noop
 
 from .encoding import Schemas, to_send
 from .drivers import Flow, SyncIO, ask, finish
-from .messages import is_blank, media_type, mk_block, mk_msg, sound_block
+from .messages import is_blank, media_type, mk_block, mk_msg, picture_block, sound_block
 from .replies import find_blocks
 from .schemas import BadCall, Tool, bind, check, mk_tool, re_name, schema_of, tool_name
 from .sdk import anthropic, pydantic
@@ -75,11 +75,8 @@ def _sound(b: dict[str, Any]) -> dict[str, Any]:
 # %% ../nbs/00h_tools.ipynb #ad4e3780
 def _block(o: Any) -> dict[str, Any] | None:
     "The block for something that is a block or picture already; None for data"
-    if hasattr(o, 'savefig'):
-        o.savefig(buf := io.BytesIO(), format='png')
-        return mk_block(buf.getvalue())
     if isinstance(o, bytes): return mk_block(o, 'The result') if media_type(o) else None
-    if hasattr(o, 'save') and hasattr(o, 'mode'): return mk_block(o, 'The result')
+    if picture := picture_block(o, 'The result'): return picture
     if hasattr(o, 'to_dict') and isinstance(getattr(o, 'type', None), str): o = mk_block(o)
     return _sound(o) if _is_block(o) else None
 

@@ -29,9 +29,9 @@ def case_name(o):
 
 # ---- pictures
 
-def picture(kind, **kw):
+def picture(kind, size=(3, 2), **kw):
     "The bytes of a small picture"
-    Image.new('RGB', (3, 2), 'teal').save(buf := io.BytesIO(), format=kind, **kw)
+    Image.new('RGB', size, 'teal').save(buf := io.BytesIO(), format=kind, **kw)
     return buf.getvalue()
 
 PNG, JPEG, GIF, WEBP, BMP = map(picture, ('PNG', 'JPEG', 'GIF', 'WEBP', 'BMP'))

@@ -7,7 +7,7 @@ from hypothesis import given, strategies as st
 from jsonschema import Draft202012Validator
 from PIL import Image
 
-from common import MODEL, PDF, PNG, GIF, Sync, Async, needs_recordings, recorded, seeded
+from common import MODEL, PDF, PNG, GIF, Sync, Async, needs_recordings, picture, recorded, seeded
 from llmchat import mk_doc, mk_msg
 from llmchat import validation
 from llmchat.requests import mk_request
@@ -165,6 +165,8 @@ BAD = {
     'long PDF, wide model': (asks(user(pdf(PDF + PAGE * 601)), model='claude-wide'), 'messages.0.content.0.pdf.source.base64.data: A maximum of 600 PDF pages may be provided.'),
     'several PDFs': (asks(user(pdf(PDF + PAGE * 60), pdf(PDF + PAGE * 41))), 'messages.0.content.1.pdf.source.base64.data: A maximum of 100 PDF pages may be provided.'),
     'many pictures, wide model': (asks(HI, said(call()), user(result(content=[image()] * 601)), model='claude-wide'), 'too many images and documents: 601 + 0 > 600'),
+    'wide picture': (asks(user(image(data=picture('PNG', size=(8001, 1))))), 'messages.0.content.0.image.source.base64: At least one of the image '
+        'dimensions exceed max allowed size: 8000 pixels'),
     'many pictures': (asks(user(*[image()] * 100, pdf())), 'too many images and documents: 100 + 1 > 100'),
     'picture for a blind model': (asks(user(image()), model=PLAIN), 'messages.0.content.0: This model does not support image_input.'),
     'PDF for a blind model': (asks(user(pdf()), model=PLAIN), 'messages.0.content.0: This model does not support pdf_input.'),
