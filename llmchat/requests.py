@@ -6,7 +6,7 @@ Docs: https://llmchat-owner.github.io/llmchat/requests.html.md"""
 
 # %% auto #0
 __all__ = ['Effort', 'client_settings', 'Options', 'Settings', 'ChatSettings', 'check_names', 'can', 'mk_tool_choice', 'needs',
-           'check_able', 'check_media', 'sendable', 'Carried', 'long_wait', 'mk_request']
+           'check_able', 'check_media', 'joined', 'sendable', 'Carried', 'long_wait', 'mk_request']
 
 # %% ../nbs/00e_requests.ipynb #5e1fbef5
 import base64, re
@@ -20,7 +20,7 @@ from typing import Any, Literal, TypedDict, get_args, get_type_hints
 
 from fastcore.basics import nested_attr
 
-from .messages import mk_msg, mk_msgs
+from .messages import mk_block, mk_msg, mk_msgs
 from .rules import (
     few_pictures, image_size, is_blank, max_marks, max_side, min_budget, most_media, pdf_pages,
     sampling_version, temp_range)
@@ -316,18 +316,29 @@ def _without(content: list[dict[str, Any]], gone: set[str]) -> list[dict[str, An
     while len(res) < len(content) and res and 'thinking' in res[-1]['type']: res.pop()
     return res
 
+# %% ../nbs/00e_requests.ipynb #7b24c846
+def joined(
+    a: dict[str, Any], # A message
+    b: dict[str, Any] # The one behind it, of the same role
+) -> dict[str, Any]: # With the content of both
+    "One message from two"
+    blocks = lambda m: [mk_block(m['content'])] if isinstance(m['content'], str) else [*m['content']]
+    return dict(role=a['role'], content=blocks(a) + blocks(b))
+
 def sendable(
     h: list[dict[str, Any]], # A history: message dicts, as `mk_msgs` makes them
     container: bool = False, # Does the request name a container?
     unsent: Collection[tuple[str, str]] = () # More fields to leave out of replies: kind of block, and name
 ) -> list[dict[str, Any]]: # Message dicts; those in which nothing is left out are the same objects
     "The messages of a request that goes on from a history"
-    gone, res = _left_open(h, container), []
+    gone, res, gap = _left_open(h, container), [], False
     for m in h:
         if m['role'] == 'assistant' and not isinstance(body := m['content'], str):
             fit = _fitting(_without(body, gone) if gone else body, unsent)
             m = m if fit == body else {**m, 'content': fit}
-        if m['content']: res.append(m)
+        if gap and res and m['content'] and res[-1]['role'] == m['role']: res[-1] = joined(res[-1], m)
+        elif m['content']: res.append(m)
+        gap = not m['content']
     return res
 
 # %% ../nbs/00e_requests.ipynb #38b8474f

@@ -21,9 +21,9 @@ from .client import Client
 from .display import as_messages
 from .drivers import Flow, named
 from .keeping import Journal, Record, plain_settings, turn_data, version
-from .messages import mk_block, mk_msg, mk_msgs
+from .messages import mk_msg, mk_msgs
 from .replies import find_blocks
-from .requests import Carried, ChatSettings, check_names, client_settings, mk_request
+from .requests import Carried, ChatSettings, check_names, client_settings, joined, mk_request
 from .sdk import named_values, redact, secrets
 from .tools import Toolbox, as_error, mk_box, not_run
 from .usage import Ledger, Notes, rates
@@ -112,11 +112,6 @@ def _afford(self: BaseChat, max_cost: float | None = None, max_calls: int | None
         raise LimitReached(f'max_calls is {max_calls}, and {self.calls} tool calls are made')
 
 # %% ../nbs/00ka_turns.ipynb #6bddd8fe
-def _joined(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
-    "One message with the content of both"
-    blocks = lambda m: [mk_block(m['content'])] if isinstance(m['content'], str) else [*m['content']]
-    return dict(role=a['role'], content=blocks(a) + blocks(b))
-
 def _results(h: list[dict[str, Any]]) -> list[dict[str, Any]]:
     "The results of calls that a history ends with"
     return find_blocks(h[-1], 'tool_result') if h and h[-1]['role'] == 'user' else []
@@ -128,16 +123,17 @@ def _open_calls(h: list[dict[str, Any]], msg: dict[str, Any] | None = None) -> l
     return [b for b in find_blocks(h[-1], 'tool_use') if b['id'] not in done]
 
 @patch
-def _opened(self: BaseChat, msg: dict[str, Any] | None, h: list[dict[str, Any]]) -> tuple[int, list[dict[str, Any]]]:
+def _opened(self: BaseChat, msg: dict[str, Any] | None, h: list[dict[str, Any]],
+    again: bool = False) -> tuple[int, list[dict[str, Any]]]:
     "Where in the history `h` a turn with the prompt `msg` begins, and what it begins with"
-    end = len(h)
-    if msg is None and h and h[-1] is self._paused: return end - 1, [h[-1]]
+    end, paused = len(h), self._turns[-1][1][-1:] if again else [self._paused]
+    if msg is None and h and h[-1] in paused: return end - 1, [h[-1]]
     waiting = bool(h) and h[-1]['role'] == 'user'
     if msg is None and (waiting or _open_calls(h)): return end, []
     if msg is None and self.cont_pr is None:
         raise ValueError('There is nothing to answer: give a prompt, or give the chat a `cont_pr` to go on with.')
     msg = msg or mk_msg(self.cont_pr)
-    return (end - 1, [_joined(h[-1], msg)]) if waiting else (end, [msg])
+    return (end - 1, [joined(h[-1], msg)]) if waiting else (end, [msg])
 
 # %% ../nbs/00ka_turns.ipynb #6bddd902
 @patch(as_prop=True)
@@ -211,7 +207,7 @@ def _turn(self: BaseChat, msg: dict[str, Any] | None, work: Callable[[list[dict[
         if again: msg = self._last_prompt()
         else: yield from self._ready(msg, kw or {})
         h = self._before(again)
-        at, h[at:] = self._opened(msg, h)
+        at, h[at:] = self._opened(msg, h, again)
         self._carried.container = self._last_container(again)
         course = work(h)
         del work # it holds more than a waiting chat needs, of which there may be thousands
@@ -232,7 +228,7 @@ def _commit(self: BaseChat, at: int, msg: dict[str, Any] | None, new: list[dict[
     undo = at, self._before(again)[at:], ... if new[:1] == [msg] else msg
     last = more[-2:] if more and more[-1]['role'] == 'user' else more[-1:]
     if new and more and new[-1]['role'] == 'assistant':
-        new, more = new[:-1], [_joined(new[-1], more[0]), *more[1:]]
+        new, more = new[:-1], [joined(new[-1], more[0]), *more[1:]]
     h = self.h[:at] + (added := new + more)
     turn = (*undo, (len(h) - (h[-1]['role'] == 'user'), r.model, self._took, self._carried.container))
     paused = r.stop_reason == 'pause_turn'

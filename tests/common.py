@@ -7,6 +7,7 @@ from hypothesis import settings
 from PIL import Image
 
 from llmchat import AsyncChat, AsyncClient, Chat, Client
+from llmchat.requests import sendable
 from llmchat.rules import Asked
 from llmchat.sandbox import mk_model, mk_reply, tool_use
 from llmchat.validation import misshapen
@@ -52,8 +53,8 @@ def check_request(body):
 
 # ---- what a history must be, checked without the library
 
-def check_history(h, types=True):
-    "Fail if the API would refuse to go on from `h`; `types`: as the SDK's types say, too, which takes a while"
+def check_history(h, types=True, unsent=()):
+    "Fail if the API would refuse to go on from `h`; `types`: as the SDK's types say, too, but for what is not sent"
     for i, m in enumerate(h):
         assert m.keys() == {'role', 'content'} and m['role'] == ('user', 'assistant')[i % 2], f'{i}: {m}'
         content = [dict(type='text', text=m['content'])] if isinstance(m['content'], str) else m['content']
@@ -64,7 +65,7 @@ def check_history(h, types=True):
         assert results == (_calls(h[i-1]) if i else []), f'{i}: {m}'
         if m['role'] == 'assistant': assert 'thinking' not in content[-1]['type'], f'{i}: {m}'
     assert not h or not _calls(h[-1])
-    if types: check_request(dict(model=MODEL, max_tokens=1, messages=json.loads(json.dumps(h))))
+    if types: check_request(dict(model=MODEL, max_tokens=1, messages=json.loads(json.dumps(sendable(h, unsent=unsent)))))
 
 def _calls(msg):
     "Ids of the tool calls in a message"

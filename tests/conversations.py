@@ -9,7 +9,7 @@ import anthropic, httpx2
 from anthropic.lib.tools import ToolError
 from pydantic import BaseModel
 
-from common import MODEL, PNG, PREFILLS
+from common import CITED, MODEL, PNG, PREFILLS
 from llmchat import AsyncChat, Chat, Sandbox, Stream, mk_tool
 from llmchat.sandbox import Cut, Fail, mk_model, tool_use
 
@@ -203,6 +203,9 @@ EVERY = [tool_use(f.name if hasattr(f, 'name') else f.__name__) for f in some()[
 SEARCH = dict(type='server_tool_use', name='web_search', input=dict(query='x'))
 FOUND = dict(type='web_search_tool_result', tool_use_id='srvtoolu_0001_1', content=[])
 PAUSED = dict(content=['Searching.', SEARCH], stop_reason='pause_turn')
+CODE = dict(type='server_tool_use', id='s1', name='code_execution', input={})
+BY_CODE = SUM | dict(caller=dict(type='code_execution_20260120', tool_id='s1'))
+BOX = dict(id='box', expires_at='2099-01-01T00:00:00Z')
 THOUGHT = [dict(type='thinking', thinking='Hm. A sum.', signature='c2ln'), 'Let me see.', SUM]
 def cut(stop_reason, *content): return dict(content=[*content] or ['Half a'], stop_reason=stop_reason)
 
@@ -265,6 +268,15 @@ TALKS = {
     'cut in a call': Talk([cut('max_tokens', *TWO), cut('refusal', SUM), cut('model_context_window_exceeded', SUM), cut('stop_sequence', SUM), 'x'],
         [hi, streamed, go_on, streamed, again], tools=some),
     'paused': Talk([PAUSED, [FOUND, 'Nothing.'], PAUSED, 'x'], [hi, go_on, streamed, go_on]),
+    'left open': Talk([PAUSED, cut('max_tokens', SEARCH), cut('refusal', *THOUGHT[:2], SEARCH), 'x', [SEARCH, SUM], 'y', 'z'],
+        [hi, streamed, again, streamed, again, lambda c: c('more'), again], tools=some),
+    'left open in a loop': Talk([[SEARCH, SUM], [SEARCH, SUM], 'So far.', PAUSED, PAUSED, 'x'], [loop(max_steps=3), loop(max_steps=2, stream=True), again], tools=some),
+    'paused, gone on with, asked again': Talk([PAUSED, [FOUND, 'A'], [FOUND, 'B'], 'x'], [hi, go_on, lambda c: c.retry(), again]),
+    'containers': Talk([dict(content=[CODE, BY_CODE], container=BOX), ['x'], dict(content='y', container=BOX | dict(expires_at='2020-01-01T00:00:00Z')), 'z'],
+        [hi, go_on, streamed, again], tools=some),
+    'container in a loop': Talk([dict(content=[CODE, BY_CODE], container=BOX), [CODE, BY_CODE], 'x', '{"x":"a"}', '{"x":2}'], [loop(stream=True), parse(Point, retries=1)], tools=some),
+    'fields of replies': Talk([[dict(type='text', text='x', citations=[CITED | dict(file_id='f')], tone='calm', mood=None)], 'y', 'z'], [streamed, again, streamed]),
+    'fields of replies, in a stream': Talk([[dict(type='text', text='x', tone='calm', mood=dict(a=1))], 'y', 'z'], [hi, streamed, again]),
     'tool of a namespace': Talk([[SUM], 'x'], [lambda c: c('Hi', tools=[dict(name='sums', input_schema=dict(type='object'))]), go_on], dict(ns=[sums])),
     'results cut': Talk([TWO], [hi], dict(max_result=0), tools=some),
     'a chat within its own tool': Talk([[tool_use('recurse')], 'x'], [lambda c: c('Hi', tools=[within(c)]), lambda c: c(tools=[within(c)])]),

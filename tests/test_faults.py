@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import anthropic, httpx2, pytest
-from common import JPEG, LARGE, MODEL, PDF, PNG, both, check_history
+from common import CITED, JPEG, LARGE, MODEL, PDF, PNG, both, check_history
 from llmchat import AsyncChat, Chat, ReplyError, Sandbox, ToolResult, contents
 from llmchat.sandbox import Cut, Fail, mk_events, mk_model, mk_reply, sse, tool_use
 
@@ -26,6 +26,7 @@ VALUES = [None, 'text', ' ', 7, PNG, PICTURE, [PICTURE] * 60, PNG[:8] + b'junk',
     block('document', 'content', content=[dict(type='text', text=' ')]), block('document', 'text', media_type='text/plain', data='x') | dict(citations=dict(enabled=True)),
     dict(type='text', text='hi', author='me'), dict(type='text', text=5), dict(type='tool_use', id='x'), ToolResult('', is_error=True), ToolResult('junk', 'image/png'),
     dict(type='search_result', source='s', title='t', content=[dict(type='text', text='')]), 'a\ud800', [dict(type='text', text='\n'), PNG]]
+OURS = 'without a corresponding', 'container', 'citations', 'Extra inputs', 'non-empty content' # Of what requests leave out, and the tone once
 IDS = [None, None, None, 'same', '', 'an id', 'x' * 80] # Of calls; None: a good one
 
 class Api:
@@ -67,8 +68,38 @@ class Api:
         if body.get('tools') and body.get('tool_choice', {}).get('type') != 'none' and not self.calm and rng.random() < 0.4:
             stop = rng.choice([dict(), dict(), dict(stop_reason='max_tokens')])
             if stop: self.limited.add(n)
-            return dict(content=[*[f'begin {n} end'] * rng.randrange(2), *calls], **stop)
-        return f'begin {n} ' + 'word ' * rng.randrange(8) + 'end'
+            return dict(content=[*self.served(body), *[f'begin {n} end'] * rng.randrange(2), *self.beside(calls)], **stop, **self.box())
+        said = [*self.served(body), self.odd(f'begin {n} ' + 'word ' * rng.randrange(8) + 'end')]
+        if self.calm or rng.random() < 0.8: return dict(content=said, **self.box())
+        return dict(content=[*said, run(n)], stop_reason=rng.choice(['pause_turn', 'pause_turn', 'max_tokens', 'refusal']), **self.box())
+
+    def served(self, body):
+        "Results of what the API itself had begun to do, mostly; sometimes a search"
+        blocks = [b for m in body['messages'] if isinstance(m['content'], list) for b in m['content']]
+        done = {b.get('tool_use_id') for b in blocks}
+        res = [ran(b['id']) for b in blocks if b['type'] == 'server_tool_use' and b['id'] not in done] if self.rng.random() < 0.7 else []
+        return res + ([run(f'{self.n}_0'), ran(f's{self.n}_0')] if self.rng.random() < 0.1 else [])
+
+    def beside(self, calls):
+        "The calls, sometimes beside code that has not ended, which may have made them"
+        if self.rng.random() < 0.7: return calls
+        by = dict(caller=dict(type='code_execution_20260120', tool_id=f's{self.n}'))
+        return [run(self.n), *(c | by if self.rng.random() < 0.6 else c for c in calls)]
+
+    def odd(self, said):
+        "The text, sometimes with fields that no request can have"
+        if self.rng.random() < 0.9: return said
+        return dict(type='text', text=said, citations=[CITED | dict(file_id=None)]) | (dict(tone='calm') if self.rng.random() < 0.2 else {})
+
+    def box(self):
+        "Where code has run, sometimes: in a container that lives, or has expired"
+        year = self.rng.choice([2020, 2099, 2099, None, None])
+        return {} if year is None else dict(container=dict(id=f'box_{self.n}', expires_at=f'{year}-01-01T00:00:00Z'))
+
+def run(n): return dict(type='server_tool_use', id=f's{n}', name='code_execution', input={})
+def ran(id):
+    said = dict(type='code_execution_result', stdout='', stderr='', return_code=0, content=[], abort_reason=None)
+    return dict(type='code_execution_tool_result', tool_use_id=id, content=said)
 
 def tools_of(api, is_async):
     def note(n: int) -> Any:
@@ -99,7 +130,7 @@ STEPS = ['call', 'call', 'call', 'stream', 'stream', 'left', 'loop', 'loop', 'pa
 def begin(chat, step, rng, note):
     "What a step is: something to be awaited or had, and how many items of it are read"
     if step == 'retry' and not chat._turns: step = 'call'
-    if step == 'call': return chat('Hi'), None
+    if step == 'call': return chat(*() if chat._paused else ('Hi',)), None
     if step == 'retry': return chat.retry(), None
     if step in ('stream', 'left'): return chat('Hi', stream=True), 99 if step == 'stream' else rng.randrange(3)
     if step == 'loop': return chat.toolloop('Hi', max_steps=rng.randrange(1, 5)), rng.choice([1, 2, 99, 99])
@@ -155,7 +186,7 @@ def refused(before, results, h):
 
 def check_call(chat, before, at, step, err, api, types):
     "What must hold after each call, whatever came of it; `at` is how much of the history it had to leave alone"
-    check_history(chat.h, types)
+    check_history(chat.h, types, chat._carried.unsent | {('text', 'tone')})
     if err and hasattr(err, 'results') and step != 'retry': before = refused(before, err.results, chat.h)
     if err and step not in ('loop', 'parts'): assert chat.h == before, 'a failed call has changed the history'
     elif not err and step not in ('left', 'loop', 'parts'): assert len(chat.h) > at, 'a turn is missing'
@@ -172,14 +203,14 @@ class Talk:
     def __init__(self, seed, is_async, done):
         self.rng, self.done, self.is_async = random.Random(seed), done, is_async
         self.api = Api(self.rng)
-        sb = Sandbox(self.api.reply, models=[mk_model(MODEL, max_input_tokens=200_000, max_tokens=64_000)])
+        self.sb = sb = Sandbox(self.api.reply, models=[mk_model(MODEL, max_input_tokens=200_000, max_tokens=64_000)])
         cls, cli = (AsyncChat, sb.aclient()) if is_async else (Chat, sb.client())
         self.tools = tools_of(self.api, is_async)
         self.chat, self.cli = cls(MODEL, cli, tools=self.tools, parallel=self.rng.random() < 0.5), cli
 
     def before(self, step):
         h = self.chat.h
-        waits = len(h) - (bool(h) and h[-1]['role'] == 'user') # a message without a reply takes the prompt in
+        waits = len(h) - (bool(h) and (h[-1]['role'] == 'user' or self.chat._paused is not None)) # such a message may grow
         return deepcopy(h), self.chat._turns[-1][0] if step == 'retry' and self.chat._turns else waits
 
     def reload(self):
@@ -194,6 +225,8 @@ class Talk:
         self.done['refused results'] += hasattr(err, 'results')
         self.done['calls'] += 1
         check_call(self.chat, *before, step, err, self.api, self.rng.random() < 0.02)
+        odd = [m for r in self.sb.requests if r.instead and any(k in (m := r.instead.message) for k in OURS)]
+        assert all('tone: Extra inputs' in m for m in odd) and (len(odd) < 2 or self.is_async), odd # or cancelled
 
     def go(self):
         for step in self.rng.choices(STEPS, k=self.rng.randrange(2, 8)):

@@ -93,11 +93,11 @@ def test_open_call_and_another_prompt(way, kind, stop):
 @pytest.mark.parametrize('content', [[called('s1')], [THOUGHT, called('s1')], [THOUGHT, called('s1'), mcp('s2')]])
 @both
 def test_nothing_left_of_a_reply(way, content):
-    "What is left is neither an empty message nor one that ends with thinking"
+    "What is left is neither an empty message nor one that ends with thinking, and the roles alternate"
     sb = Sandbox([dict(content=content, stop_reason='max_tokens'), 'ok', 'ok'])
     chat = way.Chat(MODEL, way.sdk(sb))
     for q in ('Go', 'What?', 'And?'): way.call(chat, q)
-    assert kinds(last(sb)) == ['str', 'str', ['text'], 'str'] and chat.h[1]['content'] == content
+    assert kinds(last(sb)) == [['text', 'text'], ['text'], 'str'] and chat.h[1]['content'] == content
 
 @pytest.mark.parametrize('stream', [False, True])
 @both
@@ -304,3 +304,11 @@ def test_container_that_the_api_does_not_know_any_more():
     sb.sleep(100 * 365 * 86400)
     chat(), chat('And?')
     assert len(sb.requests) == 4 and [r.body.get('container') for r in sb.requests] == [None, 'container_1', None, None]
+
+@both
+def test_a_turn_that_went_on_is_asked_again(way):
+    "A turn without a prompt, after a pause: `retry` takes up what it replaced"
+    sb = Sandbox([dict(content=['Wait.', called('s1')], stop_reason='pause_turn'), [found('s1'), 'A'], [found('s1'), 'B']])
+    chat = way.Chat(MODEL, way.sdk(sb))
+    way.call(chat, 'Go'), way.call(chat), way.call(chat.retry)
+    assert last(sb) == sb.requests[1].body['messages'] and chat.h[1]['content'][-1] == text('B') and len(chat.h) == 2
