@@ -150,15 +150,15 @@ async def _threaded(f: Callable[[], Any]) -> Any:
         raise
     return job.result()
 
-async def _call(f: Callable[[], Any]) -> Any:
-    "What `f` gives, in the end; a sync function runs in a thread"
-    return await (f() if is_async(f) else _awaited(await _threaded(f)))
+async def _call(f: Callable[[], Any], thread: bool = True) -> Any:
+    "What `f` gives, in the end; a sync function runs in a thread, unless it must not"
+    return await (f() if is_async(f) else _awaited(await _threaded(f) if thread else f()))
 
 # %% ../nbs/00g_drivers.ipynb #9d8a0016
 @patch
-async def apply(self: AsyncIO, f: Callable[[], Any], timeout: float | None) -> Any:
+async def apply(self: AsyncIO, f: Callable[[], Any], timeout: float | None, thread: bool = True) -> Any:
     with anyio.move_on_after(timeout):
-        try: return await _call(f)
+        try: return await _call(f, thread)
         except asyncio.CancelledError as e:
             task: Any = asyncio.current_task()
             if anyio.current_effective_deadline() == -inf or task.cancelling() and not self.lane: raise
@@ -167,7 +167,7 @@ async def apply(self: AsyncIO, f: Callable[[], Any], timeout: float | None) -> A
     raise _late(timeout)
 
 @patch
-def apply(self: SyncIO, f: Callable[[], Any], timeout: float | None) -> Any:
+def apply(self: SyncIO, f: Callable[[], Any], timeout: float | None, thread: bool = True) -> Any:
     if not is_async(f):
         if timeout is not None and not wait([job := in_thread(f)], timeout).done: raise _late(timeout)
         res = f() if timeout is None else job.result()
@@ -177,15 +177,16 @@ def apply(self: SyncIO, f: Callable[[], Any], timeout: float | None) -> Any:
 
 # %% ../nbs/00g_drivers.ipynb #845ff188
 @patch
-def run(self: SyncIO, lanes: list[list[Flow]]) -> list[list[Any]]:
+def run(self: SyncIO, lanes: list[list[Flow]], here: int | None = None) -> list[list[Any]]:
     follow = lambda lane: [finish(flow, SyncIO(self.cli)) for flow in lane]
     if len(lanes) == 1: return [follow(lanes[0])]
-    jobs = [in_thread(partial(follow, lane)) for lane in lanes]
-    wait(jobs)
-    return [job.result() for job in jobs]
+    jobs = {i: in_thread(partial(follow, lane)) for i, lane in enumerate(lanes) if i != here}
+    mine = [] if here is None else follow(lanes[here])
+    wait(jobs.values())
+    return [jobs[i].result() if i in jobs else mine for i in range(len(lanes))]
 
 @patch
-async def run(self: AsyncIO, lanes: list[list[Flow]]) -> list[list[Any]]:
+async def run(self: AsyncIO, lanes: list[list[Flow]], here: int | None = None) -> list[list[Any]]:
     done: list[list[Any]] = [[] for _ in lanes]
     async def follow(lane: list[Flow], res: list[Any]) -> None:
         for flow in lane:

@@ -1,19 +1,21 @@
 "Tools, values and types as people really give them: what others reported of such libraries, and its siblings"
-import dataclasses, json, typing
+import asyncio, dataclasses, functools, gc, io, itertools, json, sqlite3, threading, typing, weakref
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, Optional
 
-import pytest, typing_extensions
+import anyio, pytest, typing_extensions
 from execnb.shell import CaptureShell
-from pydantic import BaseModel, Field
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from common import MODEL, both
-from llmchat import Batch, Chat, Client, ReplyError, Sandbox, mk_funcres, mk_tool
+from common import MODEL, PNG, both
+from llmchat import AsyncChat, Batch, Chat, Client, ReplyError, Sandbox, ToolResult, mk_funcres, mk_tool, tools
 from llmchat.sandbox import Fail, mk_model, tool_use
 from llmchat.schemas import schema_of
 from test_structured import each, kinds
-from test_tools import check_schema
+from llmchat.tools import to_content
+from test_tools import CALL, check_schema, either, giver
 
 def run(f, **args): return mk_funcres(tool_use(mk_tool(f).name, **args) | dict(id='t'), [f])
 def props(f): return mk_tool(f).schema['input_schema']['properties']
@@ -291,3 +293,259 @@ def test_one_refused_or_cut_reply_of_a_batch_is_the_error_of_its_row(tmp_path):
         assert str(e.value) == str(mine.value) == errors[k]
     b.write(tmp_path/'b.csv')
     assert len((tmp_path/'b.csv').read_text().splitlines()) == 6
+
+# ---- lazy results
+
+def text(s): return dict(type='text', text=s)
+
+def lazy(*parts, fail=None):
+    "Ways to give parts one after the other"
+    def generator():
+        yield from parts
+        if fail: raise fail
+    async def agenerator():
+        for p in parts: yield p
+        if fail: raise fail
+    class Aiter:
+        def __init__(self): self.it = generator()
+        def __aiter__(self): return self
+        async def __anext__(self):
+            for x in self.it: return x
+            raise StopAsyncIteration
+    async def later(): return generator()
+    def mapped(): return map(lambda x: x, generator())
+    def inner(): return agenerator()
+    return [generator, agenerator, Aiter, later, mapped, inner, functools.partial(generator)]
+
+@either
+@pytest.mark.parametrize('i', range(7))
+def test_lazy_results_are_read_within_the_call(i, run):
+    def content(*parts, **kw):
+        f = lazy(*parts, **kw)[i]
+        if isinstance(f, type): f = giver(f())
+        res = run({**CALL, 'name': mk_tool(f).name}, [f])
+        return res['content'], res.get('is_error', False)
+    assert content() == ('', False) and content('a') == ('a', False) and content(dict(n=1)) == ('{"n":1}', False)
+    assert content('a', dict(n=1), None, 'b') == ([text('a'), text('{"n":1}'), text('b')], False)
+    assert content('a', PNG)[0][1]['type'] == 'image' and content(['a'], ToolResult([1], 'json'))[0] == [text('["a"]'), text('[1]')]
+    assert content('a', fail=KeyError('k')) == ("KeyError: 'k'", True)
+
+@either
+def test_lazy_results_without_an_end_do_end(run, monkeypatch):
+    monkeypatch.setattr(tools, 'max_parts', 50)
+    ended = []
+    def forever():
+        try: yield from itertools.count()
+        finally: ended.append(1)
+    async def aforever():
+        try:
+            while True: yield 'x'
+        finally: ended.append(2)
+    for f, last in ((forever, '49'), (aforever, 'x')):
+        content = run({**CALL, 'name': f.__name__}, [f])['content']
+        assert len(content) == 51 and content[49]['text'] == last and content[50]['text'] == '[cut: these are the first 50 parts]'
+    assert ended == [1, 2]
+    monkeypatch.undo()
+    free = threading.Event()
+    def stuck():
+        yield 'a'
+        free.wait(30)
+    async def astuck():
+        yield 'a'
+        await asyncio.sleep(30)
+    for f in (stuck, astuck):
+        res = run({**CALL, 'name': f.__name__}, [mk_tool(f, timeout=0.05)])
+        assert res['is_error'] and res['content'].startswith('TimeoutError')
+    free.set()
+
+def test_the_event_loop_goes_on_while_parts_come():
+    async def main():
+        other = asyncio.Event()
+        def sync():
+            yield 'a'
+            asyncio.run_coroutine_threadsafe(note(), loop).result(10) # for ever, if the loop stood still
+            yield 'b'
+        async def busy():
+            while not other.is_set(): yield 'x' # never waits by itself
+        async def note(): other.set()
+        loop = asyncio.get_running_loop()
+        call = lambda f: {**CALL, 'name': f.__name__, 'id': f.__name__}
+        from llmchat import mk_toolres_async
+        msgs = await mk_toolres_async(dict(role='assistant', content=[call(busy), call(sync)]), [busy, sync])
+        return [len(b['content']) for b in msgs[1]['content']]
+    n, two = asyncio.run(main())
+    assert two == 2 and n < 10_000
+
+def test_structured_gives_the_parts():
+    def pairs(n: int):
+        for i in range(n): yield i, i * i
+    assert Client(MODEL, Sandbox([[tool_use('pairs', n=3)]]).client()).structured('Go', pairs) == [[(0, 0), (1, 1), (2, 4)]]
+
+class Mute(Exception):
+    def __str__(self): raise RuntimeError('no words')
+class Number(Exception):
+    def __str__(self): return 3
+
+@either
+@pytest.mark.parametrize('E', [Mute, Number])
+def test_an_exception_without_words_is_reported_by_its_type(E, run):
+    def give(): raise E
+    async def agive(): raise E
+    def gen():
+        yield 'a'
+        raise E
+    for f in (give, agive, gen):
+        res = run({**CALL, 'name': f.__name__}, [f])
+        assert (res['content'], res['is_error']) == (E.__name__, True)
+
+def test_a_result_of_many_parts_is_cut_with_one_note():
+    content = mk_funcres({**CALL, 'name': 'generator'}, [lazy(*['ab'] * 100)[0]], most=3)['content']
+    assert [b['text'] for b in content] == ['ab', 'a\n[cut: these are the first 1 of 198 characters]']
+
+# ---- pictures beside data
+
+class Figure:
+    def savefig(self, buf, format): Image.new('RGB', (2, 2)).save(buf, format=format)
+
+class Axes:
+    def __init__(self, figure): self.figure = figure
+
+class Frame:
+    "As a data frame of pandas"
+    columns = ['a', 'b']
+    def to_json(self, orient, date_format, double_precision): return '[{"a":1,"b":"x"},{"a":null,"b":"y"}]'
+
+class Polars:
+    def to_dicts(self): return [dict(a=1)]
+
+class Array:
+    "As of numpy"
+    def __init__(self, o, dtype='int64'): self.o, self.dtype = o, dtype
+    def tolist(self): return self.o
+
+@dataclasses.dataclass
+class Shot:
+    picture: object
+    where: str = 'here'
+
+class Shown(BaseModel):
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+    picture: Image.Image
+    n: int = 3
+
+DOT, FIG, AX = Image.new('RGB', (2, 2)), Figure(), Axes(Figure())
+IMG = 'image'
+BESIDE = [([DOT, dict(n=3)], [IMG, '{"n":3}']), (dict(img=DOT), ['img:', IMG]), (dict(before=DOT, n=3, after=DOT), ['{"n":3}', 'before:', IMG, 'after:', IMG]),
+    ((FIG, Axes(FIG)), [IMG]), (AX, [IMG]), ((FIG, Array([Axes(FIG), Axes(FIG)], dtype=object)), [IMG]), ([Axes(FIG), Axes(FIG)], [IMG]), ([FIG, Figure()], [IMG, IMG]),
+    (dict(a=dict(b=[DOT, PNG]), c=None), ['{"c":null}', 'a:', 'b:', IMG, IMG]), (['See:', [DOT, 3]], ['See:', IMG, '3']), (Shot(DOT), ['{"where":"here"}', 'picture:', IMG]),
+    (Shown(picture=DOT), ['{"n":3}', 'picture:', IMG]), ((PNG, Frame()), [IMG, '[{"a":1,"b":"x"},{"a":null,"b":"y"}]'])]
+DATA = [(Frame(), '[{"a":1,"b":"x"},{"a":null,"b":"y"}]'), (dict(rows=Polars(), n=1), '{"rows":[{"a":1}],"n":1}'), (Array([1, 2]), '[1,2]'), ([Array(3)], '[3]'),
+    ([Array([1]), Frame], None), (Shot('x'), '{"picture":"x","where":"here"}')]
+
+@either
+@pytest.mark.parametrize('value,says', BESIDE, ids=range(len(BESIDE)))
+def test_pictures_beside_data_are_blocks_and_the_rest_is_json(value, says, run):
+    assert [b.get('text', b['type']) for b in run(CALL, [giver(value)])['content']] == says
+
+@pytest.mark.parametrize('value,says', DATA, ids=range(len(DATA)))
+def test_tables_and_arrays_are_records_and_lists(value, says):
+    content = to_content(value)
+    assert content == says if says else content.startswith('[[1],"<class')
+
+def test_real_figures_and_arrays():
+    np, plt = pytest.importorskip('numpy'), pytest.importorskip('matplotlib.figure')
+    fig = plt.Figure((1, 1))
+    axes = fig.subplots(2, 2)
+    for value in ((fig, axes), axes, axes[0, 0], axes[0, 0].plot([1, 2]), dict(plot=axes[1, 1])):
+        assert [b['type'] for b in to_content(value)].count('image') == 1
+    assert to_content(np.arange(3)) == '[0,1,2]' and to_content(dict(n=np.int64(3))) == '{"n":3}'
+
+# ---- threads
+
+def where(): return threading.get_ident()
+
+def test_a_tool_that_must_not_leave_the_callers_thread_does_not():
+    db = sqlite3.connect(':memory:') # which is for one thread alone
+    def query(): return db.execute('select 42').fetchone()[0]
+    def other(): return 'ok'
+    calls = [tool_use('query') | dict(id='a'), tool_use('other') | dict(id='b'), tool_use('query') | dict(id='c')]
+    given = [mk_tool(query, thread=False), other]
+    def contents(chat): return [b['content'] for b in chat.h[2]['content'] if b['type'] == 'tool_result']
+    for parallel in (False, True):
+        chat = Chat(MODEL, Sandbox([calls]).client(), tools=given, parallel=parallel)
+        chat('Go')
+        assert contents(chat) == ['42', 'ok', '42']
+        async def main():
+            chat = AsyncChat(MODEL, Sandbox([calls, calls, 'Done']).aclient(), tools=given, parallel=parallel)
+            await chat('Go')
+            async for _ in chat.toolloop('Again', stream=True): pass
+            return chat
+        chat = asyncio.run(main())
+        assert contents(chat) == ['42', 'ok', '42'] and str(chat.h).count("'42'") == 4
+    assert 'SQLite objects created in a thread' in asyncio.run(_elsewhere(query))
+    db.close()
+
+async def _elsewhere(query):
+    chat = AsyncChat(MODEL, Sandbox([[tool_use('query')]]).aclient(), tools=[query])
+    await chat('Go')
+    return chat.last[1]['content'][0]['content']
+
+def test_parts_of_such_a_tool_come_in_the_callers_thread_too():
+    def parts():
+        yield where()
+        yield where()
+    async def main(): return await llmchat_async(parts)
+    content = asyncio.run(main())
+    assert {b['text'] for b in content} == {str(where())}
+
+async def llmchat_async(f):
+    from llmchat import mk_funcres_async
+    return (await mk_funcres_async({**CALL, 'name': f.__name__}, [mk_tool(f, thread=False)]))['content']
+
+def test_what_thread_goes_with():
+    async def later(): ...
+    def f(): ...
+    for make in (lambda: mk_tool(f, thread=False, timeout=1), lambda: mk_tool(mk_tool(f, timeout=1), thread=False), lambda: mk_tool(later, thread=False)):
+        with pytest.raises(ValueError, match='thread=False'): make()
+    assert mk_tool(mk_tool(f, thread=False), parallel=False).thread is False and mk_tool(f).thread
+
+# ---- memory
+
+def closure():
+    big = bytearray(10)
+    def f(a: int) -> int: return a + len(big)
+    return f
+
+class Holder:
+    def method(self, a: int) -> int: return a
+class Called:
+    def __call__(self, a: int) -> int: return a
+def plain_class():
+    class C:
+        def __init__(self, a: int, b: 'int' = 1): ...
+    return C
+def data_class(): return dataclasses.make_dataclass('C', [('a', int)])
+
+@pytest.mark.parametrize('make', [closure, Called, lambda: functools.partial(closure()), plain_class, data_class, lambda: create_model('M', a=(int, 1)),
+    lambda: typing_extensions.TypedDict('T', dict(a=int))], ids=['closure', 'callable', 'partial', 'class', 'dataclass', 'model', 'TypedDict'])
+def test_tools_made_on_the_fly_go(make):
+    refs = []
+    for _ in range(5):
+        f = make()
+        if not isinstance(f, type): f.__name__ = 'f'
+        chat = Chat(MODEL, Sandbox(['Hi']).client(), tools=[f])
+        chat('Hi')
+        refs.append(weakref.ref(f))
+        del f, chat
+    gc.collect()
+    assert not [r for r in refs if r()]
+
+def test_the_object_of_a_bound_method_goes_and_its_schema_stays():
+    first = mk_tool(Holder().method).schema
+    h = Holder()
+    assert mk_tool(h.method).schema is first is mk_tool(Holder().method).schema
+    ref = weakref.ref(h)
+    assert mk_funcres({**CALL, 'name': 'method', 'input': dict(a=3)}, [h.method])['content'] == '3'
+    del h
+    gc.collect()
+    assert ref() is None

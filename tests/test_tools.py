@@ -231,7 +231,7 @@ def test_classes(T, run):
 
 def test_a_schema_is_made_once():
     calc = Calc()
-    for f in (add, async_add, Point, Address, calc.add): assert mk_tool(f) is mk_tool(f)
+    for f in (add, async_add, Point, Address, calc.add): assert mk_tool(f).schema is mk_tool(f).schema
     assert mk_tool(add, timeout=1).schema is mk_tool(add).schema
     assert mk_tool(mk_tool(add, timeout=1)).timeout == 1
 
@@ -408,13 +408,13 @@ RESULTS = [ # what a tool returns, the content that the model reads
     ((1, 2), '[1,2]'), ({3}, '[3]'), (Size.L, '"l"'), (Decimal('1.50'), '"1.50"'), (date(2026, 1, 2), '"2026-01-02"'),
     (UUID(int=7), '"00000000-0000-0000-0000-000000000007"'), (Path('a/b'), '"a/b"'),
     (Point(1, 2.5), '{"x":1,"y":2.5}'), (Address(street='Elm', zip='12345'), '{"street":"Elm","zip":"12345"}'),
-    ([Point(1)], '[{"x":1,"y":0.0}]'), (Pair(1, 'b'), '[1,"b"]'), (numbers(), '[1,2]'), (Odd(), 'an odd thing'), ([Odd()], '["an odd thing"]'),
+    ([Point(1)], '[{"x":1,"y":0.0}]'), (Pair(1, 'b'), '[1,"b"]'), (numbers(), [dict(type='text', text='1'), dict(type='text', text='2')]), (Odd(), 'an odd thing'), ([Odd()], '["an odd thing"]'),
     (b'plain', 'plain'), (b'\xff', '\ufffd'), ([b'\xff'], "[b'\\xff']"), ('a\ud800', 'a\\ud800'), (['a\ud800'], "['a\\ud800']"),
     (PNG, [PICTURE]), (Image.open(io.BytesIO(PNG)), 'image'), (Figure(), 'image'), ([NOTE, PICTURE, FOUND], [NOTE, PICTURE, FOUND]), (PICTURE, [PICTURE]),
     (['See:', PNG], [NOTE, PICTURE]), ([' ', PNG, ''], [PICTURE]), ([dict(type='text', text=' ')], ''),
     (anthropic.types.TextBlock(type='text', text='See:'), [NOTE]),
     (dict(type='text', n=1), '{"type":"text","n":1}'), (dict(type='image', source='a.png'), '{"type":"image","source":"a.png"}'),
-    (dict(type=['image']), '{"type":["image"]}'), ([PICTURE, 3], 'json'), (dict(type='tool_use', id='x'), '{"type":"tool_use","id":"x"}'),
+    (dict(type=['image']), '{"type":["image"]}'), ([PICTURE, 3], [PICTURE, dict(type='text', text='3')]), (dict(type='tool_use', id='x'), '{"type":"tool_use","id":"x"}'),
     (ToolResult('text'), 'text'), (ToolResult([1], 'json'), '[1]'), (ToolResult(PNG, 'image/png'), [PICTURE]),
     (ToolResult(PICTURE['source']['data'], 'image/png'), [PICTURE]), (ToolResult('no', is_error=True), 'no')]
 
