@@ -453,12 +453,12 @@ def test_tables_and_arrays_are_records_and_lists(value, says):
     assert content == says if says else content.startswith('[[1],"<class')
 
 def test_real_figures_and_arrays():
-    np, plt = pytest.importorskip('numpy'), pytest.importorskip('matplotlib.figure')
+    plt = pytest.importorskip('matplotlib.figure')
     fig = plt.Figure((1, 1))
     axes = fig.subplots(2, 2)
     for value in ((fig, axes), axes, axes[0, 0], axes[0, 0].plot([1, 2]), dict(plot=axes[1, 1])):
         assert [b['type'] for b in to_content(value)].count('image') == 1
-    assert to_content(np.arange(3)) == '[0,1,2]' and to_content(dict(n=np.int64(3))) == '{"n":3}'
+    assert to_content(plt.np.arange(3)) == '[0,1,2]' and to_content(dict(n=plt.np.int64(3))) == '{"n":3}'
 
 # ---- threads
 
