@@ -265,7 +265,7 @@ def _fitting(o: Any, unsent: Collection[tuple[str, str]]) -> Any:
     if isinstance(o, list):
         items = [_fitting(x, unsent) for x in o]
         return o if all(x is y for x, y in zip(items, o)) else items
-    if not isinstance(o, dict): return o
+    if not isinstance(o, dict) or len(o) == 2 and 'text' in o: return o # Plain text
     kind = o['type'] if isinstance(o.get('type'), str) else None
     kept = {k: v for k, v in o.items() if not _cannot_go(kind, k, v, unsent)}
     res = {k: v if k == 'input' else _fitting(v, unsent) for k, v in kept.items()}
@@ -301,6 +301,7 @@ def _numbered(msgs: list[dict[str, Any]]) -> Iterator[tuple[int, dict[str, Any]]
 
 def _left_open(msgs: list[dict[str, Any]], container: bool) -> set[str]:
     "Ids of the server tool calls without result that a request cannot have"
+    if not any(b['type'] in _server_calls for m in msgs if m['role'] == 'assistant' for b in _blocks(m)): return set()
     blocks = list(_numbered(msgs))
     done = {b.get('tool_use_id') for _, b in blocks if b['type'].endswith('_tool_result')}
     waiting = [i for i, (_, b) in enumerate(blocks) if b['type'] in _server_calls and b.get('id') not in done]
@@ -421,34 +422,38 @@ def _last_marks(o: Any, left: int) -> tuple[Any, int]:
     if not o.get('cache_control'): return o, left
     return o if left > 0 else {k: v for k, v in o.items() if k != 'cache_control'}, left - 1
 
-def _marks(o: Any) -> int:
+def _marks(items: Any) -> int:
     "How many cache breakpoints are in a part of a request?"
-    if isinstance(o, list): return sum(map(_marks, o))
-    if not isinstance(o, dict): return 0
-    return bool(o.get('cache_control')) + _marks(o.get('source')) + _marks(o.get('content'))
+    n = 0
+    for o in items if isinstance(items, list) else ():
+        if not isinstance(o, dict): continue
+        n += bool(o.get('cache_control')) + _marks(o.get('content'))
+        if 'source' in o: n += _marks([o['source']])
+    return n
 
 # %% ../nbs/00e_requests.ipynb #99f67193
-def _budget_marks(req: dict[str, Any]) -> None:
-    "Leave no more cache breakpoints in a request than the API takes"
+def _budget_marks(req: dict[str, Any]) -> int:
+    "Leave no more cache breakpoints in a request than the API takes; how many more it could have"
     counts, own = {k: _marks(req[k]) for k in _marked_parts if k in req}, bool(req.get('cache_control'))
-    if own + sum(counts.values()) <= max_marks: return
+    if (free := max_marks - own - sum(counts.values())) >= 0: return free
     front, left = 2, max_marks - own - min(2, sum(n for k, n in counts.items() if k != 'messages'))
     for k in ('system', 'tools'):
         if counts.get(k): req[k], front = _last_marks(req[k], front)
-    req['messages'], _ = _last_marks(req['messages'], left)
+    req['messages'], free = _last_marks(req['messages'], left)
+    return max(0, free)
 
 # %% ../nbs/00e_requests.ipynb #d8bf1167
 _reach = 20 # Blocks that the API looks at, up to a breakpoint
 
-def _remember(req: dict[str, Any], prefill: str) -> None:
+def _remember(req: dict[str, Any], prefill: str, free: int) -> None:
     "Put breakpoints where the API's own does not do: before a prefill, and where the request before ended, far back"
-    msgs, free = req['messages'], max_marks - sum(_marks(req[k]) for k in _marked_parts if k in req)
-    ttl, end = req['cache_control'].get('ttl'), len(msgs) - bool(prefill)
+    msgs, ttl = req['messages'], req['cache_control'].get('ttl')
+    end = len(msgs) - bool(prefill)
     at = [end - 1] if prefill else []
     if prefill: del req['cache_control']
     before = max((i for i, m in enumerate(msgs[:end]) if m['role'] == 'assistant'), default=0) - 1
     if before >= 0 and sum(len(_blocks(m)) for m in msgs[before+1:end]) >= _reach: at.append(before)
-    for i in at[:max(0, free - (not prefill))]: msgs[i] = mk_msg(msgs[i], cache=True, ttl=ttl)
+    for i in at[:free + bool(prefill)]: msgs[i] = mk_msg(msgs[i], cache=True, ttl=ttl)
 
 # %% ../nbs/00e_requests.ipynb #22eb98f5
 def _check(model: Any, maxtok: Any, prefill: Any, thinks: bool, kw: dict[str, Any]) -> None:
@@ -494,8 +499,8 @@ def mk_request(
     if temp is not None: _add(req, _sampling(temp))
     check_able(_add(req, kw), info)
     _check_sides([b for m in req['messages'] for b in _within(m['content'])])
-    _budget_marks(req)
-    if cache and req['cache_control']: _remember(req, begun)
+    free = _budget_marks(req)
+    if cache and req['cache_control']: _remember(req, begun, free)
     return req
 
 def _add(req: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
