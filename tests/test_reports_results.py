@@ -274,7 +274,7 @@ def test_undo_and_retry_after_a_refusal():
 def calls_of(*ids, name='give'): return [dict(type='tool_use', id=i, name=name, input={}) for i in ids]
 
 @both
-@pytest.mark.parametrize('ids', [('a', 'a'), ('a', 'a', 'a_2'), ('call 1', 'call.1'), ('functions.give:0', 'functions.give:0'), ('é', 'ü')])
+@pytest.mark.parametrize('ids', [('a', 'a'), ('a', 'a', 'a_2'), ('', ''), ('call 1', 'call.1'), ('functions.give:0', 'functions.give:0'), ('é', 'ü')])
 def test_calls_of_one_reply_are_told_apart(way, ids):
     "Also those of replies that begin to count anew"
     values = iter(range(9))
