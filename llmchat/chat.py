@@ -12,7 +12,6 @@ from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, Literal, Self, TYPE_CHECKING, Unpack, overload
-from warnings import warn
 
 from fastcore.basics import noop, patch
 from fastcore.meta import delegates
@@ -21,7 +20,8 @@ from .asking import CountT, ListT, ReplyT, StreamT, T_
 from .client import Client
 from .display import Spent, count, inline, show_chat, spent_line
 from .drivers import Flow, Stream, SyncIO, finish
-from .keeping import Record, read_kept, turn_from, write_json
+from .keeping import Record, turn_from, write_json
+from .loading import file_model, read_chat, warn_left_out
 from .pages import Beside, mk_md, mk_page, write_page
 from .plots import Plot, plot_spent
 from .replies import find_blocks
@@ -66,12 +66,16 @@ class _Loops(_Talks[ReplyT, StreamT, CountT, ListT]):
         **kwargs: Any
     ) -> StreamT: # Replies and messages with results, as they come; afterwards `value` is the list of them
         "Turns until no tool is asked for; each reply with its results is a turn of its own"
+        msg = self._checked(pr, kwargs, ('max_steps', 'cont_func', 'final_prompt'))
+        course = self._loop(msg, stream, max_steps, cont_func, final_prompt, kwargs)
+        return self._go(course, self.c._parts if stream else self.c._stream)
+
+    def _loop(self, msg: Any, stream: bool, max_steps: int, cont_func: Any, final_prompt: str,
+        kw: dict[str, Any]) -> Flow:
         if isinstance(max_steps, bool) or not isinstance(max_steps, int) or max_steps < 1:
             raise ValueError(f'max_steps is {max_steps!r}; it is a number of requests, 1 or more')
-        def turn(msg, **more): return self._course(msg, kwargs | more, stream)
-        msg = self._checked(pr, kwargs, ('max_steps', 'cont_func', 'final_prompt'))
-        course = loop_course(turn, self, msg, max_steps, cont_func, final_prompt, stream)
-        return self._go(course, self.c._parts if stream else self.c._stream)
+        def turn(msg: Any, **more: Any) -> Flow: return self._course(msg, kw | more, stream)
+        return loop_course(turn, self, msg, max_steps, cont_func, final_prompt, stream)
 
 # %% ../nbs/00l_chat.ipynb #b0898d8a
 class _Answers(_Loops[ReplyT, StreamT, CountT, ListT]):
@@ -91,39 +95,45 @@ class _Answers(_Loops[ReplyT, StreamT, CountT, ListT]):
 
 # %% ../nbs/00l_chat.ipynb #681332ff
 class _Turns(_Answers[ReplyT, StreamT, CountT, ListT]):
-    def undo(self) -> list[dict[str, Any]]:
-        "Take the last turn back; the messages that it had added; `RuntimeError` in the middle of a turn"
+    def undo(self,
+        loop: bool = False # All turns since the last prompt, as `toolloop` makes them, and not only the last one?
+    ) -> list[dict[str, Any]]: # The messages that were added
+        "Take the last turn back; `RuntimeError` in the middle of a turn, `ValueError` if there is none"
         io = SyncIO(None)
-        return finish(self._alone(self._undone(), io), io)
+        return finish(self._alone(self._undone(loop), io), io)
 
     @delegates(Client.__call__, but=['msgs'])
-    def retry(self, stream: bool = False, **kwargs: Any) -> Any:
-        "Ask the last turn again; if that fails, it stays as it was"
-        self._last_prompt()
-        self._checked('-', kwargs)
-        return self._go(self._course(None, kwargs, stream, again=True), self.c._stream if stream else None)
+    def retry(self,
+        stream: bool = False, # Give the text as it comes?
+        loop: bool = False, # Ask the last prompt again by `toolloop`, in place of all turns since then?
+        max_steps: int = 10, # As for `toolloop`
+        cont_func: Callable[..., Any] = noop, # As for `toolloop`
+        final_prompt: str = final_prompt, # As for `toolloop`
+        **kwargs: Any
+    ) -> Any: # As from a call, or from `toolloop`
+        "Ask the last turn again; if that fails, all is as it was"
+        self._prompt_of(self._last_turns(loop, 'ask again'))
+        self._checked('-', kwargs, ('stream', 'loop'))
+        more = max_steps, cont_func, final_prompt, kwargs
+        if loop: course = self._instead(True, lambda chat, pr: chat._loop(pr, stream, *more))
+        else: course = self._instead(False, lambda chat, pr: chat._course(pr, kwargs, stream))
+        alone = self.c._stream if loop or stream else None
+        return self._go(course, self.c._parts if loop and stream else alone)
 
     def fork(self) -> Self:
         "A copy with the same client and settings that goes its own way; its totals begin at zero"
-        res = object.__new__(type(self))
-        vars(res).update(vars(self), h=deepcopy(self.h), settings={**self.settings}, calls=0, _turns=list(self._turns),
-            _ledger=Ledger(), _carried=Carried(unsent={*self._carried.unsent}), _at_work={}, _record=None, _made=False)
-        if self._paused is not None: res._paused = res.h[-1]
-        return res
+        carried = Carried(unsent={*self._carried.unsent})
+        return self._copy(deepcopy(self.h), calls=0, _ledger=Ledger(), _carried=carried)
 
 # %% ../nbs/00l_chat.ipynb #681332fe
 @patch
-def _undone(self: _Turns) -> Flow:
+def _undone(self: _Turns, loop: bool) -> Flow:
     "The flow of `undo`"
     yield from () # There is nothing to wait for
-    if not self._turns: raise ValueError('There is no turn of this chat to take back.')
-    at, old, *_ = self._turns[-1]
-    self._note(self.h[:at] + old, undo=True, at=at, add=old, last=0, paused=False)
-    self._turns.pop()
-    taken, self.h[at:] = self.h[at:], old
-    self.last, self._paused = [], None
+    n = self._last_turns(loop)
+    taken = self.h[min(t[0] for t in self._turns[-n:]):]
+    self._adopt(self._draft(n), n)
     return taken
-
 
 # %% ../nbs/00l_chat.ipynb #c8aab83c
 class _Kept(_Turns[ReplyT, StreamT, CountT, ListT]):
@@ -138,14 +148,12 @@ class _Kept(_Turns[ReplyT, StreamT, CountT, ListT]):
         path: Any, # A saved chat, or a journal, which is then gone on with
         cli: Any = None, # As for a new chat
         journal: Any = None, # A new journal instead; None: that of the file, if it is one
-        **kw: Any # As for a new chat, such as `tools`; what is not given is as it was
-    ) -> Self: # A chat that goes on
-        "Read a chat from a file; `ValueError` if it is none"
-        data, old = read_kept(path)
-        lost = [n for n in data.get('tools', []) if not kw.get('tools') and not kw.get('ns')]
-        told = f'{path} has no functions in it; the chat had {", ".join(lost)}. Give them again as tools=[…].'
-        if lost: warn(told, stacklevel=2)
-        about = dict(model=data.get('model'), cont_pr=data.get('cont_pr')) | data.get('settings', {})
+        **kw: Any # As for a new chat, such as `tools` and `approve`; settings of requests and limits are as they were
+    ) -> Self: # A chat that goes on; where it asked before tools ran, none runs before there is an `approve` again
+        "Read a chat from a file, which is data; `ValueError` if it is none. One warning names what is not back"
+        data, old = read_chat(path)
+        warn_left_out(path, data, kw)
+        about = dict(model=file_model(data.get('model')), cont_pr=data.get('cont_pr')) | data['settings']
         chat = cls(**(about | kw), cli=cli)
         chat._resume(data)
         if journal is not None: chat._write_to(journal)
@@ -157,7 +165,8 @@ class _Kept(_Turns[ReplyT, StreamT, CountT, ListT]):
 def _resume(self: _Kept, data: dict[str, Any]) -> None:
     "Go on from what was kept"
     self.h, self.calls = data['h'], data.get('calls', 0)
-    self._from_file = {b['id'] for m in self.h[-1:] for b in find_blocks(m, 'tool_use')}
+    self._asked, msgs = data.get('approve', False), [*self.h, *(m for t in data.get('turns', []) for m in t['old'])]
+    self._from_file = {b['id'] for m in msgs for b in find_blocks(m, 'tool_use')}
     self.last = self.h[-data['last']:] if data.get('last') else []
     self._paused = self.h[-1] if data.get('paused') else None
     self._turns = [turn_from(t, Notes) for t in data.get('turns', [])]

@@ -21,9 +21,9 @@ from fastcore.basics import noop, patch
 
 from .chat import Chat
 from .client import Client
-from .display import count, spent_line, total_spent
+from .display import by_turn, count, read_history, spent_line, total_spent
 from .drivers import Stream
-from .keeping import read_kept
+from .loading import LeftOut, file_model, read_chat
 from .messages import mk_block
 from .replies import as_call, contents
 from .terminal import View, expected, explain, line_history, put, read_prompt, state_folder
@@ -57,12 +57,12 @@ class Approver:
         if block['name'] in self.always:
             put(f'{as_call(block)}\n', sys.stderr, dim=True)
             return True
-        if sys.stdin is None or not sys.stdin.isatty(): return 'The user could not be asked, so it was not run.'
+        if sys.stdin is None or not sys.stdin.isatty(): return 'there is no terminal to ask in'
         put(f"Run {as_call(block)}? [y]es, [n]o, [a]lways {block['name']}: ", sys.stderr)
         said = sys.stdin.readline().strip()
         if said.lower() in ('a', 'always'): self.always.add(block['name'])
         if said.lower() in ('y', 'yes', 'a', 'always'): return True
-        return 'The user declined.' if said.lower() in ('', 'n', 'no') else f'The user declined: {said}'
+        return False if said.lower() in ('', 'n', 'no') else said
 
 # %% ../nbs/07b_talk.ipynb #08d1c3cf
 def _items(loop: Any) -> Any:
@@ -103,26 +103,26 @@ def keep_last(
     try: chat.save(state_folder()/'last.json')
     except (OSError, RuntimeError) as e: put(f'llmchat: This conversation is not kept: {explain(e)}\n', sys.stderr)
 
-def _is_chat(kept: dict[str, Any]) -> bool:
-    "Are there a model and messages in it?"
-    if not isinstance(kept.get('model'), str) or not isinstance(kept['h'], list): return False
-    return all(isinstance(msg, dict) and {'role', 'content'} <= msg.keys() for msg in kept['h'])
+def _left_out(
+    w: Any # A warning
+) -> str: # In words for somebody who does not write Python
+    "What a conversation had and does not have now"
+    if not isinstance(w, LeftOut): return f'{w}\n'
+    names = ', '.join([*w.tools, *(k for k in w.names if k != 'approve')])
+    how = ' Functions come with --tools FILE.py, another model with -m.'
+    return f'Not taken from the file: {names}.{how}\n' if names else ''
 
 def load_chat(
     path: Any = None, # A saved conversation, journal or page; None: the last conversation
-    mk_client: Callable[[str], Client] = Client, # Makes the client, given the model that answered then
+    mk_client: Callable[[str | None], Client] = Client, # Makes the client, given the model that answered then
     **kw: Any # As for a chat; what is not given is as it was
 ) -> Chat: # `ValueError` if there is none
     "A conversation to go on with"
     path = state_folder()/'last.json' if path is None else Path(path).expanduser()
     if not path.exists(): raise ValueError(f'There is no conversation to go on with: {path} does not exist')
-    wrong = f'{path} is JSON, but no saved chat'
-    if not _is_chat(kept := read_kept(path)[0]): raise ValueError(wrong)
-    c = mk_client(kept['model'])
-    try:
-        with catch_warnings(record=True) as told: chat = Chat.load(path, cli=c, **dict(model=c.model) | kw)
-    except LookupError as e: raise ValueError(wrong) from e
-    for w in told: put(f'{w.message}\n', sys.stderr)
+    c = mk_client(file_model(read_chat(path)[0].get('model')))
+    with catch_warnings(record=True, action='always') as told: chat = Chat.load(path, cli=c, **dict(model=c.model) | kw)
+    for w in told: put(_left_out(w.message), sys.stderr)
     return chat
 
 # %% ../nbs/07b_talk.ipynb #c85d7c23
@@ -138,44 +138,29 @@ class Talk:
 
     def say(self, prompt: str) -> None:
         "Ask, and show what comes"
-        known = len(self.chat.spent)
         show_loop(self.chat.toolloop([*self.files, prompt], stream=True), self.view)
         self.files = []
-        self._done(known)
+        self._done()
 
-    def _done(self, known: int) -> None:
-        "Note what came after the `known` turns"
-        put(spent_line(*total_spent(self.chat.spent[known:])) + '\n', sys.stderr, dim=True)
+    def _done(self) -> None:
+        "Note what the last exchange took"
+        spent = by_turn(read_history(self.chat.h), self.chat.spent)[-1][1]
+        put(spent_line(*total_spent(spent)) + '\n', sys.stderr, dim=True)
         keep_last(self.chat)
 
 # %% ../nbs/07b_talk.ipynb #45f188b2
-def _takes_back(chat: Chat) -> str | list[dict[str, Any]]:
-    "Take back the turns of the last exchange; its prompt"
-    if not chat._turns: raise ValueError('There is nothing to take back.')
-    while chat._turns[-1][2] is None and len(chat._turns) > 1: chat.undo()
-    at, _, msg, _ = chat._turns[-1]
-    prompt = chat.h[at] if msg is ... else msg
-    chat.undo()
-    return prompt['content'] if prompt else ''
-
 @patch
 def do_undo(self: Talk, arg: str) -> None:
     "take the last exchange back"
-    prompt = _takes_back(self.chat)
+    prompt = self.chat.undo(loop=True)[0]
     keep_last(self.chat)
-    put(f'Taken back: {shorten(contents(dict(content=prompt)), 70, placeholder=" …")}\n', sys.stderr)
+    put(f'Taken back: {shorten(contents(prompt), 70, placeholder=" …")}\n', sys.stderr)
 
 @patch
 def do_retry(self: Talk, arg: str) -> None:
     "ask the last prompt again; if that fails, the old answer stays"
-    chat, before = self.chat, (list(self.chat.h), list(self.chat._turns))
-    prompt = _takes_back(chat)
-    known = len(chat.spent)
-    try: show_loop(chat.toolloop(prompt or None, stream=True), self.view)
-    except BaseException:
-        chat.h[:], chat._turns[:] = before
-        raise
-    self._done(known)
+    show_loop(self.chat.retry(stream=True, loop=True), self.view)
+    self._done()
 
 # %% ../nbs/07b_talk.ipynb #aaf2cf47
 @patch

@@ -270,7 +270,7 @@ def check_result(
 # %% ../nbs/00h_tools.ipynb #c53cf55b
 def _approved(approve: Any, call: Any) -> Flow:
     "None if the call may run, else what the model is told"
-    said = True if approve is None else (yield ask('apply', functools.partial(approve, call), None))
+    said = True if approve is None or approve is True else (yield ask('apply', functools.partial(approve, call), None))
     if said is True: return None
     return f'The user declined this call: {said}' if isinstance(said, str) else 'The user declined this call.'
 

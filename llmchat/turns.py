@@ -87,6 +87,7 @@ class BaseChat(Totals, Generic[ReplyT, StreamT, CountT, ListT]):
         self._ledger, self._turns, self._paused = Ledger(), [], None
         self._at_work: dict[Flow, Any] = {} # What waits for its turn or has it, the first one first, and its I/O
         self._took = Notes() # What the turn in course has taken
+        self._asked = False # From a file, where it had an `approve`, so that nothing runs before there is one again?
         self._carried = Carried() # What its requests take from replies, beside their content
         mk_box(tools, ns) # What cannot be a tool is an error here, and not at the first call
         self._afford(max_cost, max_calls)
@@ -123,11 +124,10 @@ def _open_calls(h: list[dict[str, Any]], msg: dict[str, Any] | None = None) -> l
     return [b for b in find_blocks(h[-1], 'tool_use') if b['id'] not in done]
 
 @patch
-def _opened(self: BaseChat, msg: dict[str, Any] | None, h: list[dict[str, Any]],
-    again: bool = False) -> tuple[int, list[dict[str, Any]]]:
+def _opened(self: BaseChat, msg: dict[str, Any] | None, h: list[dict[str, Any]]) -> tuple[int, list[dict[str, Any]]]:
     "Where in the history `h` a turn with the prompt `msg` begins, and what it begins with"
-    end, paused = len(h), self._turns[-1][1][-1:] if again else [self._paused]
-    if msg is None and h and h[-1] in paused: return end - 1, [h[-1]]
+    end = len(h)
+    if msg is None and h and h[-1] is self._paused: return end - 1, [h[-1]]
     waiting = bool(h) and h[-1]['role'] == 'user'
     if msg is None and (waiting or _open_calls(h)): return end, []
     if msg is None and self.cont_pr is None:
@@ -177,42 +177,25 @@ _counting = Lock() # One for all: it is held for microseconds
 
 # %% ../nbs/00ka_turns.ipynb #6bddd904
 @patch
-def _last_prompt(self: BaseChat) -> dict[str, Any] | None:
-    "The prompt of the last turn, None if it had none; `ValueError` if there is no turn"
-    if not self._turns or self._turns[-1][0] >= len(self.h):
-        raise ValueError('There is no turn of this chat to ask again.')
-    at, _, msg, _ = self._turns[-1]
-    return self.h[at] if msg is ... else msg
-
-@patch
-def _before(self: BaseChat, again: bool) -> list[dict[str, Any]]:
-    "The history that a turn goes on from: if it is made again, what was there before it"
-    if not again: return [*self.h]
-    at, old, *_ = self._turns[-1]
-    return [*self.h[:at], *old]
-
-@patch
-def _last_container(self: BaseChat, again: bool) -> dict[str, Any] | None:
+def _last_container(self: BaseChat) -> dict[str, Any] | None:
     "The container that a turn goes on in, if it goes on from one"
-    turns = self._turns[:-1] if again else self._turns
-    return turns[-1][3][3] if turns and turns[-1][0] < len(self.h) else None
+    return self._turns[-1][3][3] if self._turns and self._turns[-1][0] < len(self.h) else None
 
 # %% ../nbs/00ka_turns.ipynb #ec8ee7ec
 @patch
 def _turn(self: BaseChat, msg: dict[str, Any] | None, work: Callable[[list[dict[str, Any]]], Flow],
-    again: bool = False, kw: Any = None) -> Flow:
-    "One turn, or the last one again: the history grows at its end, or not at all"
+    kw: Any = None) -> Flow:
+    "One turn: the history grows at its end, or not at all"
     self.partial, self._took = None, Notes()
     try:
-        if again: msg = self._last_prompt()
-        else: yield from self._ready(msg, kw or {})
-        h = self._before(again)
-        at, h[at:] = self._opened(msg, h, again)
-        self._carried.container = self._last_container(again)
+        yield from self._ready(msg, kw or {})
+        h = [*self.h]
+        at, h[at:] = self._opened(msg, h)
+        self._carried.container = self._last_container()
         course = work(h)
         del work # it holds more than a waiting chat needs, of which there may be thousands
         r, more, *value = yield from course
-        self._commit(at, msg, h[at:], more, r, again)
+        self._commit(at, msg, h[at:], more, r)
     except BaseException as e:
         if getattr(e, 'partial', None) is None: e.partial = self.partial # type: ignore[attr-defined]
         self._take_refusal(e)
@@ -223,19 +206,19 @@ def _turn(self: BaseChat, msg: dict[str, Any] | None, work: Callable[[list[dict[
 # %% ../nbs/00ka_turns.ipynb #170c6746
 @patch
 def _commit(self: BaseChat, at: int, msg: dict[str, Any] | None, new: list[dict[str, Any]],
-    more: list[dict[str, Any]], r: Any, again: bool) -> None:
+    more: list[dict[str, Any]], r: Any) -> None:
     "Put a finished turn into the history, and note how to take it back, and what it took"
-    undo = at, self._before(again)[at:], ... if new[:1] == [msg] else msg
+    undo = at, self.h[at:], ... if new[:1] == [msg] else msg
     last = more[-2:] if more and more[-1]['role'] == 'user' else more[-1:]
     if new and more and new[-1]['role'] == 'assistant':
         new, more = new[:-1], [joined(new[-1], more[0]), *more[1:]]
     h = self.h[:at] + (added := new + more)
     turn = (*undo, (len(h) - (h[-1]['role'] == 'user'), r.model, self._took, self._carried.container))
     paused = r.stop_reason == 'pause_turn'
-    self._note(h, again=again, at=at, add=added, turn=turn, last=len(last), paused=paused)
+    self._note(h, at=at, add=added, turn=turn, last=len(last), paused=paused)
     self.h[at:] = added
     self.last, self._paused = last, self.h[-1] if paused else None
-    self._turns[len(self._turns) - again:] = [turn]
+    self._turns.append(turn)
 
 # %% ../nbs/00ka_turns.ipynb #0b763563
 @patch
@@ -264,9 +247,7 @@ def _answer(self: BaseChat, calls: list[dict[str, Any]], kw: dict[str, Any]) -> 
     "Run calls with the settings of a call; returns their results"
     settings, _, run, _ = self._split(kw)
     if settings.get('tool_choice') is False: return [not_run(c, None) for c in calls]
-    if run.get('approve') is None and self._from_file & {c['id'] for c in calls}:
-        raise ValueError(f'A file says that {calls[0]["name"]} shall run. Say that it may: give `approve`, a function '
-            'that is asked before each call.')
+    self._need_approve(run, calls)
     msgs = [*self.h[:-1], dict(role='assistant', content=calls)]
     return (yield from self.c._results(msgs, mk_box(settings['tools'], self.ns), **run))
 
@@ -289,8 +270,8 @@ def _take_refusal(self: BaseChat, e: BaseException) -> None:
 def _about(self: BaseChat) -> dict[str, Any]:
     "Model and settings, as plain data"
     cont_pr = self.cont_pr if isinstance(self.cont_pr, str) else None
-    names = mk_box(self.settings['tools'], self.ns).ns
-    return dict(model=self.c.model, cont_pr=cont_pr, **plain_settings(self.settings, names))
+    kept = plain_settings(self.settings, mk_box(self.settings['tools'], self.ns))
+    return dict(model=self.c.model, cont_pr=cont_pr) | kept | dict(approve=kept['approve'] or self._asked)
 
 @patch
 def _clean(self: BaseChat, data: Any) -> Any:
@@ -321,6 +302,71 @@ def _write_to(self: BaseChat, path: Any) -> None:
     journal.begin(self._state())
     self._record = Record(journal, self.h, self._about())
 
+# %% ../nbs/00ka_turns.ipynb #675c1b48
+@patch
+def _copy(self: BaseChat, h: list[dict[str, Any]], **own: Any) -> Any:
+    "A chat with the same client and settings, without a journal"
+    res = object.__new__(type(self))
+    vars(res).update(vars(self), h=h, settings={**self.settings}, _turns=[*self._turns], _at_work={}, _record=None,
+        _made=False, **own)
+    if self._paused is not None: res._paused = h[-1]
+    return res
+
+@patch
+def _last_turns(self: BaseChat, loop: bool, what: str = 'take back') -> int:
+    "How many turns there are to take back: one, or those since the last prompt; `ValueError` if there are none"
+    if not self._turns: raise ValueError(f'There is no turn of this chat to {what}.')
+    n = 1
+    while loop and n < len(self._turns) and self._turns[-n][2] is None: n += 1
+    return n
+
+@patch
+def _prompt_of(self: BaseChat, n: int) -> dict[str, Any] | None:
+    "The prompt of the last turn but `n - 1`, None if it had none; `ValueError` if it is no longer there"
+    at, _, msg, _ = self._turns[-n]
+    if at >= len(self.h): raise ValueError('There is no turn of this chat to ask again.')
+    return self.h[at] if msg is ... else msg
+
+# %% ../nbs/00ka_turns.ipynb #8a3fee7c
+@patch
+def _draft(self: BaseChat, n: int) -> Any:
+    "A copy without the last `n` turns"
+    res = self._copy([*self.h])
+    for _ in range(n):
+        at, old, msg, _ = res._turns.pop()
+        res.h[at:], res.last = old, []
+        res._paused = old[-1] if msg is None and old and old[-1]['role'] == 'assistant' else None
+    return res
+
+@patch
+def _adopt(self: BaseChat, draft: Any, n: int) -> None:
+    "Become as a draft is, which has other turns in place of the last `n`"
+    new = draft._turns[len(self._turns) - n:]
+    at = min(t[0] for t in self._turns[-n:] + new)
+    turns = [dict(at=t[0], old=t[1]) | turn_data(t) for t in new]
+    paused = draft._paused is not None
+    self._note(draft.h, undo=n, at=at, add=draft.h[at:], turns=turns, last=len(draft.last), paused=paused)
+    self.h[:] = draft.h
+    self._turns, self.last, self._paused = draft._turns, draft.last, draft._paused
+
+# %% ../nbs/00ka_turns.ipynb #536639f9
+@patch
+def _instead(self: BaseChat, loop: bool, flow: Callable[[Any, Any], Flow]) -> Flow:
+    "The flow of what a draft does with the last prompt in place of the last turns; `flow` is given both"
+    n = self._last_turns(loop, 'ask again')
+    pr, draft, res = self._prompt_of(n), self._draft(n), None
+    try:
+        try: res = yield from flow(draft, pr)
+        finally: self.calls = draft.calls
+        self._adopt(draft, n)
+    except BaseException as e:
+        replies = [r for r in (res if loop else [res]) or () if hasattr(r, 'stop_reason')]
+        if replies: e.partial = replies[-1] # type: ignore[attr-defined]
+        self.partial = getattr(e, 'partial', None)
+        raise
+    self.partial = None
+    return res
+
 # %% ../nbs/00ka_turns.ipynb #2a77837c
 @patch
 def _split(self: BaseChat, kw: dict[str, Any]) -> list[dict[str, Any]]:
@@ -335,9 +381,18 @@ def _exchange(self: BaseChat, kw: dict[str, Any], stream: bool = False,
     "The course of an exchange of this chat, with settings for this call"
     settings, opts, run, limits = self._split(kw)
     box = box or mk_box(settings['tools'], self.ns)
+    if box.ns and settings.get('tool_choice') is not False: self._need_approve(run)
     opts |= dict(stream=stream, came=self._came, carried=self._carried)
     before = noop if limits == dict.fromkeys(_limits) else partial(self._afford, **limits)
     return partial(self.c._exchange, box, settings, opts, run, before)
+
+@patch
+def _need_approve(self: BaseChat, run: dict[str, Any], calls: Any = ()) -> None:
+    "`ValueError` if a chat from a file, or calls that stand there, need an `approve` that has not been given"
+    if run['approve'] is not None or not (self._asked or self._from_file & {c['id'] for c in calls}): return
+    why = f'A file says that {calls[0]["name"]} shall run' if calls else 'This chat is from a file, and asked before tools ran'
+    raise ValueError(f'{why}. So no tool runs before there is an `approve`: give one to `Chat.load` or to this call, a '
+        'function that is asked before each call, or approve=True, which runs all.')
 
 @patch
 def _came(self: BaseChat, r: Any, used: Any) -> None:
@@ -352,10 +407,9 @@ def _began(self: BaseChat) -> None:
 
 # %% ../nbs/00ka_turns.ipynb #26de9c5c
 @patch
-def _course(self: BaseChat, pr: dict[str, Any] | None, kw: dict[str, Any], stream: bool = False,
-    again: bool = False) -> Flow:
+def _course(self: BaseChat, pr: dict[str, Any] | None, kw: dict[str, Any], stream: bool = False) -> Flow:
     "The course of a plain turn: one exchange"
-    return self._turn(pr, self._exchange(kw, stream), again, kw)
+    return self._turn(pr, self._exchange(kw, stream), kw)
 
 @patch
 def _read(self: BaseChat) -> None:

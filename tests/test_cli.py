@@ -211,7 +211,7 @@ def test_last_conversation_that_is_none(run, env, kept):
     folder.mkdir(parents=True)
     (folder/'last.json').write_text(json.dumps(dict(llmchat=1) | kept))
     status, out, err = run('-c', 'Hi')
-    one_line(err, 'last.json is JSON, but no saved chat')
+    one_line(err, 'last.json is no chat that can be gone on with')
     assert (status, out) == (1, '')
 
 def test_tools_that_are_not_python(run, tmp_path):

@@ -108,7 +108,7 @@ def test_what_is_kept_of_a_conversation_in_which_the_key_was_said(way, tmp_path,
     assert KEY in repr(chat.h), 'it was said'
     check(*(p.read_bytes() for p in tmp_path.rglob('*') if p.is_file()), repr(chat), repr(chat.c.log), pickle.dumps(chat.c.log))
     check(caplog.text)
-    res = way.Chat.load(tmp_path/'j', client(way, api_key=KEY), tools=[peek])
+    with pytest.warns(UserWarning, match='extra_headers=…'): res = way.Chat.load(tmp_path/'j', client(way, api_key=KEY), tools=[peek])
     assert len(res.h) == len(chat.h) and 'Edited ***' in repr(res.h)
     way.call(res, 'Once more')
     check((tmp_path/'j').read_bytes())
@@ -185,4 +185,5 @@ def test_a_key_in_a_query_of_the_requests_own(way, tmp_path):
     with pytest.raises(anthropic.NotFoundError) as e: way.call(chat, 'Hi')
     texts = [str(chat.c.log), (tmp_path/'a.json').read_text(), chat.to_md(), texts_of(e.value)]
     for t in texts: assert not [k for k in (key, other, 'AB%2FCD%20EFGH', 'AB/CD', 'EFGH') if k in t], t
-    assert 'extra_query' not in way.Chat.load(tmp_path/'a.json', cli=way.sdk(sb)).settings
+    with pytest.warns(UserWarning, match='extra_query=…'): res = way.Chat.load(tmp_path/'a.json', cli=way.sdk(sb))
+    assert 'extra_query' not in res.settings

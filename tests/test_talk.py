@@ -84,6 +84,19 @@ def test_one_question_goes_on(env, run):
     assert (status, out) == (0, "I read 3 messages, the last is 'Two'.\n") and len(state(env)['h']) == 4
     assert run('-c', 'Two', HOME=env['HOME'] + '/nobody')[:2] == (1, '')
 
+def test_after_a_conversation_with_tools_the_advice_is_for_the_terminal(run, tools):
+    assert run('-m', 'claude-tool', '--tools', str(tools), 'Go')[0] == 0
+    status, out, err = run('-m', 'claude-echo', '-c', 'And?')
+    assert status == 0 and 'Not taken from the file: erase. Functions come with --tools FILE.py' in err and 'Chat.load' not in err and '=' not in err
+    assert run('-m', 'claude-tool', '--tools', str(tools), 'Go')[0] == 0
+    status, out, err = run('-m', 'claude-tool', '-c', '--tools', str(tools), 'And?')
+    assert status == 0 and 'file' not in err
+
+def test_retry_that_fails_leaves_the_conversation(person, env):
+    p = person(model='claude-echo').sees('listens').types('Hi').sees(' in · ').types('/model claude-none').sees('claude-none').types('/retry').sees('not_found_error')
+    p.types('/model claude-echo').sees('claude-echo').types('And?').sees('3 messages').sees(' in · ').types('/retry').sees("3 messages, the last is 'And\\?'").sees(' in · ')
+    assert p.leaves() == 0 and len(state(env)['h']) == 4
+
 def test_markdown_is_shown_and_nothing_drives_the_terminal(person):
     p = person(model='claude-evil').sees('listens').types('Hi').sees(' in · ')
     p.leaves()
@@ -160,7 +173,7 @@ def test_neither_ctrl_c_nor_errors_stop_the_program(person, server):
     assert p.leaves() == 0
 
 def test_commands(person, server, tmp_path):
-    p = person('-s', 'Be brief.', model='claude-echo').sees('listens').types('/undo').sees('nothing to take back').types('/cost').sees('0.00 USD')
+    p = person('-s', 'Be brief.', model='claude-echo').sees('listens').types('/undo').sees('no turn of this chat to take back').types('/cost').sees('0.00 USD')
     p.types('First').sees("'First'").sees(' in · ').types('Second').sees("'Second'").sees(' in · ')
     p.types('/cost').sees(' in · ').types('/tools').sees('No tools')
     p.types(f'/save {tmp_path}/a.json').sees('Written to').types(f'/save {tmp_path}/a.html').sees('Written').types(f'/save {tmp_path}/a.md').sees('Written')
@@ -203,17 +216,18 @@ def test_tools_ask_before_they_run(person, server, tools, said, runs):
     p.leaves()
     result = server.requests[1]['messages'][-1]['content'][0]
     assert ('declined' in json.dumps(result)) != runs and ('dangerous' in said) == ('dangerous' in json.dumps(result))
+    if not runs: assert result['content'] == {'': 'The user declined this call.'}.get(said, f'The user declined this call: {said}')
 
 def test_ctrl_c_at_the_question(person, tools):
     p = person('--tools', str(tools), model='claude-tool').sees('listens').types('Go').sees('Run erase')
     p.p.sendintr()
-    p.sees('Stopped').types('/undo').sees('nothing to take back')
+    p.sees('Stopped').types('/undo').sees('no turn of this chat to take back')
     p.leaves()
     assert not tools.with_name('erased').exists()
 
 def test_tools_where_nobody_can_be_asked(run, tools):
     status, out, err = run('-m', 'claude-tool', '--tools', str(tools), 'Go')
-    assert (status, out) == (0, 'I will.\nIt is done.\n') and 'could not be asked' in err and not tools.with_name('erased').exists()
+    assert (status, out) == (0, 'I will.\nIt is done.\n') and 'no terminal to ask in' in err and not tools.with_name('erased').exists()
 
 @pytest.mark.parametrize('args,word', [(['--tools', '/no/such/file.py'], '/no/such/file.py'), (['--max-cost', '1'], 'no known price'), (['-c'], 'no conversation to go on with')])
 def test_what_cannot_begin(run, args, word):
