@@ -69,24 +69,25 @@ def _check_request(
     if found := first(filter(None, broken)): raise ValueError(found.message)
 
 # %% ../nbs/00ia_loading.ipynb #b53fa49a
-def _answered(h: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    "The messages with what may follow them: results of open calls, or a prompt; nothing while a server's call is open"
-    blocks = h[-1]['content'] if isinstance(h[-1]['content'], list) else []
+def _answered(h: list[Json]) -> list[Json]:
+    "The messages with what may follow them: results, or a prompt; nothing while a server's call is open"
+    last, blocks = h[-1], h[-1]['content'] if isinstance(h[-1]['content'], list) else []
     if any(b['type'] in ('server_tool_use', 'mcp_tool_use') for b in blocks): return h
-    calls = find_blocks(h[-1], 'tool_use') if h[-1]['role'] == 'assistant' else []
-    return [*h, dict(role='user', content=[*(not_run(c, None) for c in calls), mk_block('-')])]
+    if last['role'] == 'user': # What results hold is looked at before they are sent
+        held = [b | dict(content='-') if b['type'] == 'tool_result' else b for b in blocks]
+        return [*h[:-1], {**last, 'content': held or last['content']}]
+    return [*h, dict(role='user', content=[*(not_run(c, None) for c in find_blocks(last, 'tool_use')), mk_block('-')])]
 
-def _check_messages(msgs: list[Json]) -> None:
+def _check_types(msgs: list[Json]) -> None:
     for m in msgs:
         _typed(m, 'a message', dict(role=str, content=str | list[Json]), ('role', 'content'))
         if len(m) > 2: raise ValueError(f'{brief(m)} is no message')
-    if msgs: _check_request(mk_request('any', msgs), dialog=False)
 
 def check_dialog(
     h: list[Json] # Messages
 ) -> None: # `ValueError` names the place
     "Check that a dialog can be gone on with"
-    _check_messages(h)
+    _check_types(h)
     if h: _check_request(mk_request('any', _answered(h)))
 
 # %% ../nbs/00ia_loading.ipynb #368d0613
@@ -148,7 +149,8 @@ def read_chat(
         check_dialog(data['h'])
         turns = data.get('turns', [])
         for t in turns: _check_turn(t)
-        _check_messages([m for t in turns for m in (*t['old'], *filter(None, [t.get('pr')]))])
+        _check_types(msgs := [m for t in turns for m in (*t['old'], *filter(None, [t.get('pr')]))])
+        if msgs: _check_request(mk_request('any', msgs), dialog=False)
         kept = data.get('settings', {})
         data['settings'] = settings_from(kept)
         data['others'] = [*data.get('others', []), *(k for k in kept if k not in file_settings)]
