@@ -18,7 +18,8 @@ from functools import partial
 from inspect import GEN_CLOSED, GEN_CREATED, getgeneratorstate, isawaitable, isclass, iscoroutine, iscoroutinefunction
 from math import inf
 from operator import attrgetter
-from threading import Thread
+from socket import SHUT_RDWR
+from threading import RLock, Thread
 from typing import Any, NamedTuple, Self, TYPE_CHECKING
 
 from fastcore.basics import patch
@@ -53,6 +54,7 @@ def _by_sdk(stream: Any) -> bool:
 class SyncIO:
     "Does what is asked, with an SDK client"
     value: Any = None # What the flow has returned
+    left = False # Was the flow closed from elsewhere, while an operation was performed?
     def __init__(self, cli: Any) -> None: self.cli, self._stream, self._items = cli, None, None
 
     def call(self, path: str, kw: dict[str, Any]) -> Any: return attrgetter(path)(self.cli)(**kw)
@@ -72,9 +74,23 @@ class SyncIO:
     def close(self) -> None:
         if self._stream: self._stream.close()
 
+    def leave(self, flow: Flow) -> None:
+        "Close a flow whose operation another thread performs, and wake that thread where it waits for a piece"
+        self.left = True
+        with suppress(ValueError): _end(flow) # If it runs, it is closed after its next operation
+        wire = getattr(self._stream, 'response', None)
+        if wire is None or wire.http_version == 'HTTP/2' or 'network_stream' not in wire.extensions: return
+        with suppress(OSError): wire.extensions['network_stream'].get_extra_info('socket').shutdown(SHUT_RDWR)
+
+_ending = RLock() # One for all: two threads may end one flow
+
+def _end(flow: Flow) -> None:
+    with _ending: flow.close()
+
 # %% ../nbs/00g_drivers.ipynb #9b6f0256
 class AsyncIO(SyncIO):
     "Does what is asked, with the async client of the SDK that `cli()` gives for the running event loop"
+    task: Any = None # That waits, where a task can be cancelled from outside
     lane = False # In a task of its own, which nobody but a function in it cancels alone?
     stops = False # Does the driver stop where the request of a stream is sent?
     response: Any = None # What the flow is sent when it goes on from there
@@ -98,6 +114,16 @@ class AsyncIO(SyncIO):
             if hasattr(self._items, 'aclose'): await _aclose(self._items)
         finally:
             if self._stream: await self._stream.close()
+
+    def leave(self, flow: Flow) -> None:
+        "Close a flow whose operation another task awaits, and wake that task"
+        self.left = True
+        with suppress(ValueError): flow.close()
+        if self.task: self.task.cancel()
+
+    def came_back(self, err: BaseException | None) -> None:
+        "Take back the `cancel` of `leave`; another one goes on"
+        if self.task and self.task.uncancel() and err: raise err
 
 async def _aclose(items: Any) -> None:
     "Close an async generator, unless the event loop is doing so: at its end it closes all that are open"
@@ -219,15 +245,20 @@ def advance(flow: Flow, io: SyncIO) -> Any:
         val = err = None
         try: val = getattr(io, out.op)(*out.args)
         except BaseException as e: err = e
+        if io.left:
+            _end(flow) # and goes on to the end of it
+            val = err = None
     return out
 
 def drive(flow: Flow, io: SyncIO) -> Iterator[Any]:
     "Yield what `flow` has for the user; what it returns is in `io.value`"
     try:
-        while True: yield advance(flow, io)
+        while not io.left: yield advance(flow, io)
     except StopIteration as e: io.value = e.value
+    except ValueError:
+        if not io.left: raise # else another thread is just ending it
     finally:
-        flow.close()
+        _end(flow)
         io.close()
 
 def finish(flow: Flow, io: SyncIO) -> Any:
@@ -256,6 +287,9 @@ async def aadvance(flow: Flow, io: AsyncIO) -> Any:
                 out = getattr(io, out.op)(*out.args) # the `Ask` goes: it is not needed while we wait
                 val = await out
             except BaseException as e: err = e
+            if io.left:
+                io.came_back(err)
+                val = err = None
             if stops and err is None:
                 io.response = val
                 return OPENED
@@ -263,12 +297,22 @@ async def aadvance(flow: Flow, io: AsyncIO) -> Any:
     return out
 
 # %% ../nbs/00g_drivers.ipynb #9d8a0011
+def _task() -> Any:
+    "The task that runs this; None under Trio, whose tasks have no `cancel`"
+    try: return asyncio.current_task()
+    except RuntimeError: return None
+
 async def adrive(flow: Flow, io: AsyncIO) -> AsyncIterator[Any]:
     "As `drive`, awaiting"
     try:
-        while True: yield await aadvance(flow, io)
+        while not io.left:
+            io.task = _task()
+            out = await aadvance(flow, io)
+            io.task = None # it would hold on to who left the stream
+            yield out
     except _Returned as e: io.value = e.args[0]
     finally:
+        io.task = None
         flow.close()
         await io.close()
 
@@ -327,7 +371,11 @@ class Stream(_Reading):
     def __iter__(self) -> Iterator[Any]:
         self._begin()
         yield from self._it
-    def close(self) -> None: self._it.close()
+    def close(self) -> None:
+        try: self._it.close()
+        except ValueError as e:
+            if 'already executing' not in str(e): raise
+            self._io.leave(self._flow)
     def __enter__(self) -> 'Stream': return self
     def __exit__(self, *exc: Any) -> None: self.close()
 
@@ -336,7 +384,6 @@ class Stream(_Reading):
         if self._io.value is None:
             for _ in self: pass
         return self.value
-
 
 # %% ../nbs/00g_drivers.ipynb #51ec31a9
 @patch
@@ -388,7 +435,11 @@ class AsyncStream(Stream):
         if not self._held: self._it = _nothing() # the event loop closes what nobody holds
     def __del__(self) -> None: self._flow.close()
 
-    async def close(self) -> None: await self._it.aclose()
+    async def close(self) -> None:
+        if not self._it.ag_running: return await self._it.aclose()
+        self._io.leave(self._flow)
+        if not self._io.task: return await self._io.close() # under Trio
+        while self._it.ag_running: await anyio.sleep(0)
     async def __aenter__(self) -> 'AsyncStream':
         self._held = True
         return self
@@ -399,7 +450,6 @@ class AsyncStream(Stream):
         if self._io.value is None:
             async for _ in self: pass
         return self.value
-
 
 # %% ../nbs/00g_drivers.ipynb #07d81e6f
 @patch

@@ -1,10 +1,11 @@
 "What was reported of replies and streams: each line with others of its kind"
-import json
+import asyncio, json, threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import anthropic, httpx2, pytest
 
 from common import MODEL, both
-from llmchat import Thinking, contents
+from llmchat import AsyncChat, Chat, Thinking, contents
 from llmchat.sandbox import Fail, Sandbox, mk_events, mk_reply, reply_block, sse, tool_use
 
 def event_stream(data, kind='text/event-stream'): return lambda body: httpx2.Response(200, headers={'content-type': kind}, content=data)
@@ -182,3 +183,109 @@ def test_an_error_about_a_chunk_shows_the_event(way, bad, shown, kw):
     chat = way.Chat(MODEL, way.sdk(Sandbox(event_stream(data), chunk=100_000)))
     with pytest.raises(anthropic.APIError, match=shown) as e: way.read(chat, 'x', **kw)
     assert 'not a reply of the API' in str(e.value) and 'message_start' not in str(e.value) and contents(e.value.partial) == 'word ' * 20
+
+# ---- 16: closed from elsewhere
+
+HALF = b''.join(sse([START, start(0, TEXT), delta(0, 'text_delta', text='Half')]))
+
+class Stuck(httpx2.SyncByteStream, httpx2.AsyncByteStream):
+    "The beginning of a stream, and then nothing"
+    def __init__(self): self.waits, self.more = threading.Event(), threading.Event()
+    def __iter__(self):
+        yield HALF
+        self.waits.set()
+        self.more.wait(60)
+        yield b''.join(sse([stop(0), END, DONE]))
+    async def __aiter__(self):
+        yield HALF
+        self.waits.set()
+        await asyncio.sleep(3600)
+
+def held(body): return lambda req: httpx2.Response(200, headers={'content-type': 'text/event-stream'}, stream=body)
+
+ASKS = [lambda c: c('x', stream=True), lambda c: c.toolloop('x', stream=True), lambda c: c.toolloop('x')]
+asks = pytest.mark.parametrize('ask', range(2))
+
+def reader(s, seen, came=None):
+    "A thread that reads a stream or loop, each piece of it"
+    def read(o):
+        for p in o:
+            read(p) if hasattr(p, 'run') else seen.append(p)
+            if came and seen: came.set()
+    t = threading.Thread(target=read, args=[s], daemon=True)
+    t.start()
+    return t
+
+@asks
+def test_a_stream_that_another_thread_reads_is_closed(ask):
+    "The turn ends at once and the chat is free; the reader's loop ends with the operation that it waits for"
+    r = Stuck()
+    chat = Chat(MODEL, Sandbox([held(r), 'Whole.']).client())
+    t = reader(s := ASKS[ask](chat), seen := [])
+    assert r.waits.wait(60)
+    s.close()
+    assert chat.h == [] and contents(chat.partial) == 'Half'
+    assert contents(chat('Again')) == 'Whole.' and len(chat.h) == 2
+    r.more.set()
+    t.join(60)
+    assert not t.is_alive() and seen == ['Half'] and len(chat.h) == 2
+    with pytest.raises(ValueError, match='left, or broken off'): s.value
+
+class HalfReply(BaseHTTPRequestHandler):
+    "A server that sends half a reply and then nothing"
+    def log_message(self, *args): pass
+    def do_POST(self):
+        self.rfile.read(int(self.headers['content-length']))
+        self.send_response(200)
+        self.send_header('content-type', 'text/event-stream')
+        self.end_headers()
+        self.wfile.write(HALF)
+        self.server.over.wait(60)
+
+@asks
+def test_a_thread_that_waits_for_the_network_is_woken(ask):
+    server = ThreadingHTTPServer(('127.0.0.1', 0), HalfReply)
+    server.daemon_threads, server.over = True, threading.Event()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        cli = anthropic.Anthropic(api_key='k', base_url=f'http://127.0.0.1:{server.server_port}', max_retries=0)
+        t = reader(s := ASKS[ask](Chat(MODEL, cli)), seen := [], came := threading.Event())
+        assert came.wait(60)
+        s.close()
+        t.join(30)
+        assert not t.is_alive() and seen == ['Half']
+    finally:
+        server.over.set()
+        server.shutdown()
+        server.server_close()
+
+@asks
+def test_a_stream_that_another_task_reads_is_closed(ask):
+    "At once, with nothing left running; the task that read it goes on after its loop, and is not cancelled"
+    r = Stuck()
+    chat = AsyncChat(MODEL, Sandbox([held(r), 'Whole.']).aclient())
+    async def read(s, seen):
+        async for o in s: seen += [p async for p in o] if hasattr(o, 'run') else [o]
+        await asyncio.sleep(0)
+        return 'went on'
+    async def go():
+        task = asyncio.create_task(read(s := ASKS[ask](chat), seen := []))
+        while not r.waits.is_set(): await asyncio.sleep(0)
+        await s.close()
+        assert chat.h == [] and contents(await chat('Again')) == 'Whole.'
+        assert await task == 'went on' and not task.cancelling() and seen in (['Half'], [])
+        await s.close()
+        with pytest.raises(ValueError, match='left, or broken off'): s.value
+    asyncio.run(asyncio.wait_for(go(), 60))
+
+def test_a_task_that_is_cancelled_as_its_stream_is_closed_is_cancelled():
+    r = Stuck()
+    chat = AsyncChat(MODEL, Sandbox([held(r), 'Whole.']).aclient())
+    async def go():
+        task = asyncio.create_task((s := chat('x', stream=True)).run())
+        while not r.waits.is_set(): await asyncio.sleep(0)
+        task.cancel()
+        await s.close()
+        with pytest.raises(asyncio.CancelledError): await task
+        assert contents(await chat('Again')) == 'Whole.'
+    asyncio.run(asyncio.wait_for(go(), 60))
