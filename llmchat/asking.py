@@ -224,12 +224,13 @@ def _streamed(req: dict[str, Any], b: Builder, prefill: str = '', events: bool =
         except Exception as e: raise broken(response.request, e)
         try:
             for ev in _events(piece, decoder):
-                if ev['type'] == 'error': raise stream_error(ev, response)
                 text = b.add(ev)
-                if events and ev['type'] != 'ping': yield _typed(ev)
-                if isinstance(text, Thinking): text = text if thinking else ''
-                elif blank and text: blank = not (text := _goes_on(text, prefill))
-                if text and not events: yield text
+                if events and ev['type'] not in ('ping', 'error'): yield _typed(ev)
+                elif text and not events:
+                    if isinstance(text, Thinking): text = text if thinking else ''
+                    elif blank: blank = not (text := _goes_on(text, prefill))
+                    if text: yield text
+                elif ev['type'] == 'error': raise stream_error(ev, response)
                 if b.done: break
         except unfit as e: raise garbled(ev, response.request, e)
     if not b.done: raise broken(response.request)

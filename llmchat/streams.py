@@ -34,13 +34,14 @@ class Decoder:
         for line in lines:
             if line.startswith(b'data:'): self._data.append(line[5:])
             elif line.startswith(b'event:'): self._name = line
-            elif not line and (ev := self._event()) is not None: yield ev
+            elif not line and (self._data or self._name) and (ev := self._event()) is not None: yield ev
 
     def end(self) -> Iterator[dict[str, Any]]:
         "The event that the end of the stream completes; what is cut is none"
         with suppress(ValueError): yield from self.feed(b'\n\n')
 
 # %% ../nbs/00d_streams.ipynb #d4c1e0a1
+_loads = json.JSONDecoder().decode
 _own_way = {b'event:' + blank + kind for blank in (b'', b' ') for kind in (b'ping', b'error')}
 
 @patch
@@ -53,12 +54,14 @@ def _lf(self: Decoder, chunk: bytes) -> bytes:
 @patch
 def _event(self: Decoder) -> Any:
     "The event whose lines have come; None without data"
-    name, lines, self._name, self._data = self._name, self._data, b'', []
-    data = b'\n'.join(lines).decode()
-    if not data or data.isspace(): return None
-    if name in _own_way: return _special(name[6:].strip().decode(), data)
-    ev = json.loads(data)
-    return ev if not name or not isinstance(ev, dict) or 'type' in ev else dict(type=name[6:].strip().decode(), **ev)
+    name, data = self._name, b'\n'.join(self._data).decode()
+    self._name, self._data = b'', []
+    if name in _own_way and data: return _special(name[6:].strip().decode(), data)
+    try: ev = _loads(data)
+    except ValueError:
+        if data.strip(): raise
+        return None
+    return dict(type=name[6:].strip().decode(), **ev) if name and type(ev) is dict and 'type' not in ev else ev
 
 def _special(name: str, data: str) -> dict[str, Any]:
     "A ping, or what an error says, whatever its shape"
