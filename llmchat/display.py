@@ -19,6 +19,7 @@ from typing import Any, Callable, NamedTuple
 
 from fastcore.basics import patch
 
+from .drivers import _Loop, AsyncStream, End, Stream
 from .messages import mk_block
 from .replies import as_call, as_media, cited, contents, show_reply
 from .safe import printable, safe_line, safe_markdown, safe_text
@@ -346,3 +347,31 @@ def _draw(self: Screen) -> None:
     if self._handle: self._handle.update(shown)
     else: self._handle = display.display(shown, display_id=True)
     self._due = monotonic() + max(self.every, 10 * (monotonic() - began))
+
+# %% ../nbs/08_display.ipynb #48e64b3a
+@patch
+def show(self: Stream,
+    every: float = 0.1 # Shortest time between two updates, in seconds
+) -> Any: # None, or something to await; the whole is in `value`
+    "Render what comes while it comes: as Markdown in a notebook, printed elsewhere"
+    if self._begun: raise ValueError('show() reads a stream from its beginning, and this one has begun.')
+    self._begin()
+    return self._show(Screen(every))
+
+def _shown(o: Any) -> Any: return o.value if isinstance(o, End) else o
+
+@patch
+def _show(self: Stream, screen: Screen) -> None:
+    with self, screen:
+        for o in self._it: screen.add(_shown(o))
+        screen.value = self.value
+
+
+# %% ../nbs/08_display.ipynb #8f876081
+@patch
+async def _show(self: AsyncStream, screen: Screen) -> None:
+    async with self:
+        with screen:
+            async for o in _Loop(self): screen.add(_shown(o))
+            screen.value = self.value
+

@@ -24,7 +24,6 @@ from typing import Any, NamedTuple, Self, TYPE_CHECKING
 
 from fastcore.basics import patch
 
-from .display import Screen
 from .sdk import anyio, asyncio
 
 # %% ../nbs/00g_drivers.ipynb #69fb3deb
@@ -385,25 +384,6 @@ class Stream(_Reading):
             for _ in self: pass
         return self.value
 
-# %% ../nbs/00g_drivers.ipynb #51ec31a9
-@patch
-def show(self: Stream,
-    every: float = 0.1 # Shortest time between two updates, in seconds
-) -> Any: # None, or something to await; the whole is in `value`
-    "Render what comes while it comes: as Markdown in a notebook, printed elsewhere"
-    if self._begun: raise ValueError('show() reads a stream from its beginning, and this one has begun.')
-    self._begin()
-    return self._show(Screen(every))
-
-def _shown(o: Any) -> Any: return o.value if isinstance(o, End) else o
-
-@patch
-def _show(self: Stream, screen: Screen) -> None:
-    with self, screen:
-        for o in self._it: screen.add(_shown(o))
-        screen.value = self.value
-
-
 # %% ../nbs/00g_drivers.ipynb #70531570
 class _Loop:
     "What an `async for` holds on to; when that is left, the flow ends"
@@ -470,14 +450,6 @@ async def _next(self: AsyncStream) -> Any:
     if not self._ahead: return await self._it.__anext__()
     o, *self._ahead = self._ahead
     return o
-
-@patch
-async def _show(self: AsyncStream, screen: Screen) -> None:
-    async with self:
-        with screen:
-            async for o in _Loop(self): screen.add(_shown(o))
-            screen.value = self.value
-
 
 # %% ../nbs/00g_drivers.ipynb #b8ffcf3e
 class _Part(_Reading):

@@ -116,7 +116,7 @@ def _title(h: list[dict[str, Any]]) -> str:
 @cache
 def _file(name: str) -> str:
     "A file of this package"
-    return (get_data('llmchat', name) or b'').decode()
+    return (get_data('llmchat.display', name) or b'').decode()
 
 def _embedded(data: dict[str, Any]) -> str:
     "Plain data as a block that is not run"

@@ -264,8 +264,9 @@ def rule(
 ) -> Callable[[Callable[[Asked], Iterator[Json]]], Rule]:
     "Put what follows into the table"
     def add(f: Callable[[Asked], Iterator[Json]]) -> Rule:
-        rules.append(Rule(f.__name__.strip('_').replace('_', ' '), says, f, **kw))
-        return rules[-1]
+        new = Rule(f.__name__.strip('_').replace('_', ' '), says, f, **kw)
+        rules[:] = [*(r for r in rules if r.name != new.name), new] # A page may run again in one process
+        return new
     return add
 
 # %% ../nbs/06a_rules.ipynb #55ee5d14

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
 from typing import Any
 
-from . import dialog_rules, media_rules # they fill the table
+import llmchat.dialog_rules, llmchat.media_rules # they fill the table
 from .rules import Asked, Json, Refusal, refusal, sampling, sampling_version
 from .sdk import LazyModule, anthropic, pydantic
 
