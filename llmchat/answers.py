@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from fastcore.basics import listify
 
 from .caching import Json, _dumps, est_tokens, input_usage
-from .sdk import LazyModule
+from .sdk.lazy import LazyModule
 
 # %% auto #0
 __all__ = ['reply_block', 'tool_use', 'mk_reply', 'mk_events', 'sse', 'Fail', 'Cut', 'Answer', 'json_answer', 'fail_answer',

@@ -18,7 +18,7 @@ from .chat import AnyChat
 from .client import AnyClient
 from .drivers import AsyncIO, AsyncParts, AsyncStream, afinish
 from .requests import ChatSettings, Settings
-from .sdk import anthropic, anyio, asyncio
+from .sdk.lazy import anthropic, anyio, asyncio
 from .tools import Toolbox, run_call, tool_messages
 from .waiting import waiting
 

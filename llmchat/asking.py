@@ -22,8 +22,10 @@ from fastcore.basics import noop, patch
 
 from .drivers import Flow, Parts, Stream, SyncIO, _awaited, ask, finish, named
 from .requests import check_names, client_settings, long_wait
-from .sdk import (anthropic, httpx2, broken, default_model, garbled, mk_cli, named_values, need_key, pickled,
-    redact, redact_error, secrets, stream_error)
+from .sdk.lazy import anthropic, default_model, httpx2
+from .sdk.errors import broken, garbled, stream_error
+from .sdk.clients import mk_cli, need_key
+from .sdk.secrets import named_values, pickled, redact, redact_error, secrets
 from .streams import Builder, Decoder, OneObject, Thinking, check_block, check_reply, check_start
 from .replies import find_blocks
 from .tools import to_send

@@ -26,7 +26,9 @@ from .jobs import Job, canceled, errored, expired, ranges, states
 from .models import info_if_any
 from .requests import Settings, can, mk_request
 from .results import NoResult, Result, _outcome, dialog, pairs, read_prompts, write_results
-from .sdk import anthropic, anyio, need_key, redact_error
+from .sdk.lazy import anthropic, anyio
+from .sdk.clients import need_key
+from .sdk.secrets import redact_error
 from .sending import AsyncBody, Body, Sending
 from .structured import Answer
 from .tools import mk_box

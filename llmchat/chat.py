@@ -26,7 +26,7 @@ from .pages import Beside, mk_md, mk_page, write_page
 from .plots import Plot, plot_spent
 from .replies import find_blocks
 from .requests import Carried, ChatSettings
-from .sdk import own_values, pickled
+from .sdk.secrets import own_values, pickled
 from .structured import Answer
 from .toolloop import final_prompt, loop_course
 from .tools import Toolbox

@@ -17,7 +17,7 @@ from typing import Any
 
 from . import __version__
 from .core import Chat, Client
-from .sdk import has_key
+from .sdk.clients import has_key
 from .talk import Approver, Talk, keep_last, load_chat, load_tools, show_loop
 from .terminal import View, expected, explain, put
 

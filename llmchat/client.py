@@ -21,7 +21,9 @@ from .replies import find_blocks, show_reply
 from .models import info_if_any, warn_deprecated
 from .requests import (
     Carried, Effort, Options, Settings, check_able, check_media, check_names, mk_request, needs)
-from .sdk import anthropic, need_key, redact_error
+from .sdk.lazy import anthropic
+from .sdk.clients import need_key
+from .sdk.secrets import redact_error
 from .structured import Answer, called, parsed, until_fits
 from .tools import Toolbox, as_error, check_result, cut_off, mk_box, not_run, run_calls
 from .usage import usage_table

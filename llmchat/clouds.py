@@ -16,7 +16,7 @@ from zlib import crc32
 
 from .caching import Json
 from .rules import versions
-from .sdk import anthropic, httpx2
+from .sdk.lazy import anthropic, httpx2
 from .streams import Decoder
 
 # %% ../nbs/06i_clouds.ipynb #27e053e6

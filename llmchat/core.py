@@ -17,7 +17,7 @@ from .models import model_info
 from .messages import URL, mk_doc, mk_msg, mk_msgs
 from .replies import contents, find_block, find_blocks
 from .requests import mk_tool_choice
-from .sdk import find_model, models
+from .sdk.lazy import find_model, models
 from .streams import Thinking
 from .structured import ReplyError
 from .tools import ToolResult, fetch_conf, mk_funcres, mk_tool, mk_toolres, search_conf

@@ -23,7 +23,7 @@ from .drivers import _Loop, AsyncStream, End, Stream
 from .messages import mk_block
 from .replies import as_call, as_media, cited, contents, show_reply
 from .safe import printable, safe_line, safe_markdown, safe_text
-from .sdk import LazyModule
+from .sdk.lazy import LazyModule
 from .streams import Thinking
 from .usage import Usage
 

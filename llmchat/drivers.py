@@ -24,7 +24,7 @@ from typing import Any, NamedTuple, Self, TYPE_CHECKING
 
 from fastcore.basics import patch
 
-from .sdk import anyio, asyncio
+from .sdk.lazy import anyio, asyncio
 
 # %% ../nbs/00g_drivers.ipynb #69fb3deb
 class Ask(NamedTuple):

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from functools import cache, cached_property
 from typing import Any
 
-from .sdk import pydantic
+from .sdk.lazy import pydantic
 
 # %% ../nbs/00ea_encoding.ipynb #e0c0d008
 def _dumps(o: Any) -> str: return json.dumps(o, ensure_ascii=False, separators=(',', ':'), allow_nan=False)

@@ -17,7 +17,7 @@ from fastcore.basics import patch
 
 from .answers import Answer, Cut, Fail
 from .caching import Clock
-from .sdk import LazyModule
+from .sdk.lazy import LazyModule
 
 # %% auto #0
 __all__ = ['fault_kinds', 'mk_fault', 'Faults', 'pick_fault', 'Limits']

@@ -18,7 +18,8 @@ from .asking import BaseClient
 from .client import Client
 from .drivers import Flow, ask
 from .messages import media_type
-from .sdk import need_key, redact_error
+from .sdk.clients import need_key
+from .sdk.secrets import redact_error
 
 if TYPE_CHECKING: from anthropic.types import DeletedFile, FileMetadata
 

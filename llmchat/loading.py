@@ -21,7 +21,8 @@ from .messages import mk_block
 from .replies import find_blocks
 from .requests import mk_request
 from .rules import Asked, Json, rules
-from .sdk import brief, pydantic
+from .sdk.errors import brief
+from .sdk.lazy import pydantic
 from .streams import check_sendable
 from .tools import not_run
 from .usage import Ledger, usage_of

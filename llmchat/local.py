@@ -23,7 +23,7 @@ from typing import Any
 
 from fastcore.basics import num_cpus
 
-from .sdk import anthropic, anyio, httpx2
+from .sdk.lazy import anthropic, anyio, httpx2
 
 # %% ../nbs/05_local.ipynb #b1d9a583
 _ways = """Set ANTHROPIC_API_KEY to ask Claude, or get a model of your own, in one of three ways:

@@ -16,7 +16,10 @@ from importlib import import_module
 from typing import Any
 
 from .drivers import Flow, SyncIO, ask, finish
-from .sdk import anthropic, garbled, httpx2, mk_cli, need_key, redact_error
+from .sdk.lazy import anthropic, httpx2
+from .sdk.errors import garbled
+from .sdk.clients import mk_cli, need_key
+from .sdk.secrets import redact_error
 
 # %% ../nbs/00ga_models.ipynb #e009af94
 warned: set[str] = set() # Models

@@ -25,7 +25,7 @@ from .display import (Piece, Said, Spent, by_turn, count, inline, marks, no_mark
 from .keeping import open_file, page_block, page_data, write_file
 from .replies import contents
 from .safe import read_markdown, safe_text
-from .sdk import LazyModule
+from .sdk.lazy import LazyModule
 
 # %% ../nbs/08a_pages.ipynb #bab13220
 markdown_it: Any = LazyModule('markdown_it')

@@ -16,7 +16,7 @@ from io import StringIO
 from typing import Any
 
 from .display import Spent, count, spent_line, total_spent
-from .sdk import LazyModule
+from .sdk.lazy import LazyModule
 
 # %% ../nbs/08b_plots.ipynb #61dd9a24
 matplotlib: Any = LazyModule('matplotlib')

@@ -24,7 +24,8 @@ from .messages import mk_block, mk_msg, mk_msgs
 from .rules import (
     few_pictures, image_size, is_blank, max_marks, max_side, min_budget, most_media, pdf_pages,
     sampling_version, temp_range)
-from .sdk import anthropic, need_model
+from .sdk.lazy import anthropic
+from .sdk.clients import need_model
 
 # %% ../nbs/00e_requests.ipynb #a21151fd
 Effort = Literal['low', 'medium', 'high', 'xhigh', 'max']

@@ -19,7 +19,8 @@ from .asking import _message, _prefilled
 from .turns import BaseChat
 from .replies import contents, find_blocks
 from .schemas import BadCall, check
-from .sdk import _by_type, anthropic, httpx2
+from .sdk.errors import _by_type
+from .sdk.lazy import anthropic, httpx2
 from .structured import Answer, ReplyError
 from .tools import cut_off
 

@@ -17,7 +17,7 @@ from fastcore.basics import listify
 
 from .answers import Fail, Reply
 from .caching import Json, request_tokens
-from .sdk import LazyModule
+from .sdk.lazy import LazyModule
 
 # %% auto #0
 __all__ = ['Handler', 'model_routes', 'message_routes', 'Request', 'read_request', 'mk_model', 'mk_models', 'page', 'find_route']

@@ -23,7 +23,7 @@ from fastcore.basics import first
 
 from .drivers import is_async
 from .rules import re_key, re_name
-from .sdk import pydantic
+from .sdk.lazy import pydantic
 
 # %% ../nbs/00h_schemas.ipynb #919ba0f1
 def _weakly(make: Callable[[Any], Any]) -> Callable[[Any], Any]:

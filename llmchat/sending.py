@@ -17,7 +17,8 @@ from fastcore.basics import patch
 
 from .drivers import Flow, ask
 from .jobs import Job, Part, is_json
-from .sdk import anthropic, broken, httpx2
+from .sdk.lazy import anthropic, httpx2
+from .sdk.errors import broken
 from .waiting import wait_told
 
 # %% ../nbs/04c_sending.ipynb #6834950f

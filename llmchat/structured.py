@@ -19,7 +19,7 @@ from .drivers import Flow
 from .messages import mk_block, mk_msg
 from .replies import contents, find_blocks
 from .requests import can
-from .sdk import anthropic
+from .sdk.lazy import anthropic
 from .tools import BadCall, Tool, check, cut_off, re_name, schema_of, tool_name
 
 # %% ../nbs/01a_structured.ipynb #cc706482

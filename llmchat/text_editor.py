@@ -18,7 +18,7 @@ from threading import Lock
 from typing import Any, Literal, get_args, get_type_hints
 
 from .folder import Folder, TextFile, listing, read_text, write_text
-from .sdk import anthropic
+from .sdk.lazy import anthropic
 from .tools import BadCall
 
 # %% ../nbs/03_text_editor.ipynb #7b4b2340

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from .answers import Answer
 from .caching import Json
-from .sdk import LazyModule, mk_cli
+from .sdk.lazy import LazyModule
+from .sdk.clients import mk_cli
 
 # %% auto #0
 __all__ = ['passed', 'Through']

@@ -25,7 +25,7 @@ from .drivers import Flow, SyncIO, ask, finish, is_async
 from .messages import is_blank, media_type, mk_block, mk_msg, picture_block, sound_block
 from .replies import find_blocks
 from .schemas import BadCall, Tool, ToolSchema, bind, check, mk_tool, re_name, schema_of, tool_name
-from .sdk import anthropic, anyio, pydantic
+from .sdk.lazy import anthropic, anyio, pydantic
 from .streams import check_sendable
 
 # %% ../nbs/00h_tools.ipynb #573ca2f7

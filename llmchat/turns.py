@@ -24,7 +24,7 @@ from .keeping import Journal, Record, plain_settings, turn_data, version
 from .messages import mk_msg, mk_msgs
 from .replies import find_blocks
 from .requests import Carried, ChatSettings, check_names, client_settings, joined, mk_request
-from .sdk import named_values, redact, secrets
+from .sdk.secrets import named_values, redact, secrets
 from .tools import Toolbox, as_error, mk_box, not_run
 from .usage import Ledger, Notes, rates
 

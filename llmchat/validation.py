@@ -14,7 +14,7 @@ from typing import Any
 
 import llmchat.dialog_rules, llmchat.media_rules # they fill the table
 from .rules import Asked, Json, Refusal, refusal, sampling, sampling_version
-from .sdk import LazyModule, anthropic, pydantic
+from .sdk.lazy import anthropic, LazyModule, pydantic
 
 # %% auto #0
 __all__ = ['jsonschema', 'pydantic_core', 'core', 'request_schema', 'compiled', 'misshapen', 'bad_schema', 'refused']

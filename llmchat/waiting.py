@@ -15,7 +15,7 @@ from time import time
 from typing import Any, NamedTuple
 
 from .encoding import encode
-from .sdk import LazyModule, anthropic
+from .sdk.lazy import anthropic, LazyModule
 
 # %% ../nbs/00fa_waiting.ipynb #e6290c4b
 email_utils: Any = LazyModule('email.utils') # It takes long to import

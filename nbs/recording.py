@@ -11,7 +11,8 @@ from IPython.display import Markdown, display
 
 from llmchat.local import address, alias, find_model_file
 from llmchat.replies import register_display
-from llmchat.sdk import anthropic, default_model, mk_cli
+from llmchat.sdk.lazy import anthropic, default_model
+from llmchat.sdk.clients import mk_cli
 
 here = Path(__file__).parent
 kept = here/'recorded'

@@ -6,7 +6,7 @@ import anthropic, httpx2, pytest
 from common import MODEL, Sync, both, texts_of
 from llmchat import model_info
 from llmchat.sandbox import Fail, Sandbox, mk_reply, sse, mk_events, tool_use
-from llmchat.sdk import redact, secrets
+from llmchat.sdk.secrets import redact, secrets
 
 KEY = 'sk-ant-MARKED-0123456789-abcdef'
 FORMS = KEY, base64.b64encode(KEY.encode()).decode()[:24], base64.b64encode(f'user:{KEY}'.encode()).decode()[:24]
