@@ -3,7 +3,7 @@ from time import process_time
 
 from core import MODEL, row, sdk_client, times
 from llmchat import Chat, mk_tool
-from llmchat.schemas import bind, _mk_tool
+from llmchat.protocol.schemas import _mk_tool, bind
 
 
 def weather(i):

@@ -17,7 +17,7 @@ from .asking import T_
 from .chat import AnyChat
 from .client import AnyClient
 from .drivers import AsyncIO, AsyncParts, AsyncStream, afinish
-from .requests import ChatSettings, Settings
+from .protocol.requests import ChatSettings, Settings
 from .sdk.lazy import anthropic, anyio, asyncio
 from .tools import Toolbox, run_call, tool_messages
 from .waiting import waiting

@@ -21,15 +21,16 @@ from typing import Any, Generic, TYPE_CHECKING, TypeVar
 from fastcore.basics import noop, patch
 
 from .drivers import Flow, Parts, Stream, SyncIO, _awaited, ask, finish, named
-from .requests import check_names, client_settings, long_wait
+from .protocol.requests import check_names, client_settings, long_wait
 from .sdk.lazy import anthropic, default_model, httpx2
 from .sdk.errors import broken, garbled, stream_error
 from .sdk.clients import mk_cli, need_key
 from .sdk.secrets import named_values, pickled, redact, redact_error, secrets
-from .streams import Builder, Decoder, OneObject, Thinking, check_block, check_reply, check_start
-from .replies import find_blocks
+from .protocol.events import (
+    Builder, check_block, check_reply, check_start, Decoder, OneObject, Thinking)
+from .protocol.replies import find_blocks
 from .tools import to_send
-from .usage import Ledger, Usage, plain_usage
+from .protocol.usage import Ledger, plain_usage, Usage
 from .waiting import Retry, wait_told, waiting
 
 # %% ../nbs/00j_asking.ipynb #2808b0a3

@@ -24,7 +24,7 @@ from .client import Client
 from .drivers import Flow
 from .jobs import Job, canceled, errored, expired, ranges, states
 from .models import info_if_any
-from .requests import Settings, can, mk_request
+from .protocol.requests import can, mk_request, Settings
 from .results import NoResult, Result, _outcome, dialog, pairs, read_prompts, write_results
 from .sdk.lazy import anthropic, anyio
 from .sdk.clients import need_key
@@ -32,7 +32,7 @@ from .sdk.secrets import redact_error
 from .sending import AsyncBody, Body, Sending
 from .structured import Answer
 from .tools import mk_box
-from .usage import Ledger, Usage, price, usage_table
+from .protocol.usage import Ledger, price, Usage, usage_table
 
 # %% ../nbs/04_batch.ipynb #a1c03f7c
 class BaseBatch:

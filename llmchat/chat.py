@@ -24,14 +24,15 @@ from .keeping import Record, turn_from, write_json
 from .loading import file_model, read_chat, warn_left_out
 from .pages import Beside, mk_md, mk_page, write_page
 from .plots import Plot, plot_spent
-from .replies import find_blocks
-from .requests import Carried, ChatSettings
+from .protocol.replies import find_blocks
+from .protocol.history import Carried
+from .protocol.requests import ChatSettings
 from .sdk.secrets import own_values, pickled
 from .structured import Answer
 from .toolloop import final_prompt, loop_course
 from .tools import Toolbox
 from .turns import BaseChat
-from .usage import Ledger, Notes, usage_table
+from .protocol.usage import Ledger, Notes, usage_table
 
 # %% ../nbs/00l_chat.ipynb #2808b0a3
 if TYPE_CHECKING: from anthropic.types import Message

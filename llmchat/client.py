@@ -16,17 +16,18 @@ from fastcore.basics import noop, patch
 
 from .asking import BaseClient, CountT, ListT, ReplyT, StreamT, T_, unreadable
 from .drivers import Flow, Stream, ask
-from .messages import mk_msg, mk_msgs, told_apart
-from .replies import find_blocks, show_reply
+from .protocol.messages import mk_msg, mk_msgs, told_apart
+from .protocol.replies import find_blocks, show_reply
 from .models import info_if_any, warn_deprecated
-from .requests import (
-    Carried, Effort, Options, Settings, check_able, check_media, check_names, mk_request, needs)
+from .protocol.history import Carried
+from .protocol.requests import (
+    check_able, check_media, check_names, Effort, mk_request, needs, Options, Settings)
 from .sdk.lazy import anthropic
 from .sdk.clients import need_key
 from .sdk.secrets import redact_error
 from .structured import Answer, called, parsed, until_fits
 from .tools import Toolbox, as_error, check_result, cut_off, mk_box, not_run, run_calls
-from .usage import usage_table
+from .protocol.usage import usage_table
 
 # %% ../nbs/00k_client.ipynb #2808b0a3
 if TYPE_CHECKING: from anthropic.types import Message

@@ -15,9 +15,9 @@ from typing import Any
 from zlib import crc32
 
 from .caching import Json
-from .rules import versions
+from .protocol.limits import versions
 from .sdk.lazy import anthropic, httpx2
-from .streams import Decoder
+from .protocol.events import Decoder
 
 # %% ../nbs/06i_clouds.ipynb #27e053e6
 _wrapped = re.compile('/models?/(?P<model>[^/]+?)'

@@ -14,15 +14,15 @@ from .chat import Chat
 from .client import Client
 from .drivers import Stream
 from .models import model_info
-from .messages import URL, mk_doc, mk_msg, mk_msgs
-from .replies import contents, find_block, find_blocks
-from .requests import mk_tool_choice
+from .protocol.messages import mk_doc, mk_msg, mk_msgs, URL
+from .protocol.replies import contents, find_block, find_blocks
+from .protocol.requests import mk_tool_choice
 from .sdk.lazy import find_model, models
-from .streams import Thinking
+from .protocol.events import Thinking
 from .structured import ReplyError
 from .tools import ToolResult, fetch_conf, mk_funcres, mk_tool, mk_toolres, search_conf
 from .turns import LimitReached
-from .usage import Usage, usage
+from .protocol.usage import Usage, usage
 
 # %% ../nbs/00_core.ipynb #cb9dc2ec
 _all_ = ['Chat', 'Client', 'LimitReached', 'ReplyError', 'Stream', 'Thinking', 'ToolResult', 'URL', 'Usage', 'contents',

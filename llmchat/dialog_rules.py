@@ -11,8 +11,9 @@ import re
 from collections.abc import Iterator
 from itertools import takewhile
 
-from .rules import (
-    Asked, Json, Spot, Turn, min_budget, re_key, re_call, re_id, re_name, rule, sampling, sampling_version, takes, temp_range)
+from .rules import Asked, Json, rule, Spot, takes, Turn
+from .protocol.limits import (
+    min_budget, re_call, re_id, re_key, re_name, sampling, sampling_version, temp_range)
 
 # %% auto #0
 __all__ = []

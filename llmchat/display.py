@@ -20,12 +20,12 @@ from typing import Any, Callable, NamedTuple
 from fastcore.basics import patch
 
 from .drivers import _Loop, AsyncStream, End, Stream
-from .messages import mk_block
-from .replies import as_call, as_media, cited, contents, show_reply
+from .protocol.messages import mk_block
+from .protocol.replies import as_call, as_media, cited, contents, show_reply
 from .safe import printable, safe_line, safe_markdown, safe_text
 from .sdk.lazy import LazyModule
-from .streams import Thinking
-from .usage import Usage
+from .protocol.events import Thinking
+from .protocol.usage import Usage
 
 # %% ../nbs/08_display.ipynb #bd7933b3
 class Piece(NamedTuple):

@@ -17,7 +17,7 @@ from .asink import AsyncClient
 from .asking import BaseClient
 from .client import Client
 from .drivers import Flow, ask
-from .messages import media_type
+from .protocol.messages import media_type
 from .sdk.clients import need_key
 from .sdk.secrets import redact_error
 

@@ -17,15 +17,15 @@ from warnings import warn
 from fastcore.basics import first
 
 from .keeping import file_settings, malformed, read_kept, request_settings
-from .messages import mk_block
-from .replies import find_blocks
-from .requests import mk_request
+from .protocol.messages import mk_block
+from .protocol.replies import find_blocks
+from .protocol.requests import mk_request
 from .rules import Asked, Json, rules
 from .sdk.errors import brief
 from .sdk.lazy import pydantic
-from .streams import check_sendable
+from .protocol.events import check_sendable
 from .tools import not_run
-from .usage import Ledger, usage_of
+from .protocol.usage import Ledger, usage_of
 
 # %% ../nbs/00ia_loading.ipynb #b27a8515
 @cache

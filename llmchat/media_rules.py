@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Any, NamedTuple
 
-from llmchat.rules import (
-    Asked, Json, few_pictures, image_size, max_image, max_marks, max_side, media_type, most_media, pdf_pages,
-    rule, ttls)
+from .rules import Asked, Json, rule
+from .protocol.limits import (
+    few_pictures, image_size, max_image, max_marks, max_side, media_type, most_media, pdf_pages, ttls)
 
 # %% auto #0
 __all__ = ['Media']

@@ -23,7 +23,7 @@ from . import __version__
 from .display import (Piece, Said, Spent, by_turn, count, inline, marks, no_marks, read_history, show_chat,
     spent_line, total_spent)
 from .keeping import open_file, page_block, page_data, write_file
-from .replies import contents
+from .protocol.replies import contents
 from .safe import read_markdown, safe_text
 from .sdk.lazy import LazyModule
 

@@ -17,8 +17,8 @@ from fastcore.basics import patch
 
 from .asking import _message, _prefilled
 from .turns import BaseChat
-from .replies import contents, find_blocks
-from .schemas import BadCall, check
+from .protocol.replies import contents, find_blocks
+from .protocol.schemas import BadCall, check
 from .sdk.errors import _by_type
 from .sdk.lazy import anthropic, httpx2
 from .structured import Answer, ReplyError

@@ -27,7 +27,7 @@ from .caching import Clock, Json, PromptCache, est_tokens, request_tokens
 from .faults import Faults, Limits, pick_fault
 from .models import infos
 from .routes import Request, find_route, message_routes, mk_model, mk_models, model_routes, read_request
-from .rules import versions
+from .protocol.limits import versions
 from .sdk.lazy import LazyModule
 from .through import Through, passed
 from .validation import refused

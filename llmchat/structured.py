@@ -16,9 +16,9 @@ from typing import Any
 from fastcore.basics import patch
 
 from .drivers import Flow
-from .messages import mk_block, mk_msg
-from .replies import contents, find_blocks
-from .requests import can
+from .protocol.messages import mk_block, mk_msg
+from .protocol.replies import contents, find_blocks
+from .protocol.requests import can
 from .sdk.lazy import anthropic
 from .tools import BadCall, Tool, check, cut_off, re_name, schema_of, tool_name
 

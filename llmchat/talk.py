@@ -24,8 +24,8 @@ from .client import Client
 from .display import by_turn, count, read_history, spent_line, total_spent
 from .drivers import Stream
 from .loading import LeftOut, file_model, read_chat
-from .messages import mk_block
-from .replies import as_call, contents
+from .protocol.messages import mk_block
+from .protocol.replies import as_call, contents
 from .terminal import View, expected, explain, line_history, put, read_prompt, state_folder
 from .tools import cut_off
 

@@ -15,7 +15,7 @@ from typing import Any
 from fastcore.basics import noop
 
 from .drivers import End, Flow, PART, ask
-from .messages import mk_msg
+from .protocol.messages import mk_msg
 from .tools import cut_off
 
 # %% ../nbs/01_toolloop.ipynb #f0646cc6

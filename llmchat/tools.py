@@ -20,13 +20,14 @@ from typing import Any
 
 from fastcore.basics import noop
 
-from .encoding import Schemas, to_send
+from .protocol.encoding import Schemas, to_send
 from .drivers import Flow, SyncIO, ask, finish, is_async
-from .messages import is_blank, media_type, mk_block, mk_msg, picture_block, sound_block
-from .replies import find_blocks
-from .schemas import BadCall, Tool, ToolSchema, bind, check, mk_tool, re_name, schema_of, tool_name
+from .protocol.messages import is_blank, media_type, mk_block, mk_msg, picture_block, sound_block
+from .protocol.replies import find_blocks
+from .protocol.schemas import (
+    BadCall, bind, check, mk_tool, re_name, schema_of, Tool, tool_name, ToolSchema)
 from .sdk.lazy import anthropic, anyio, pydantic
-from .streams import check_sendable
+from .protocol.events import check_sendable
 
 # %% ../nbs/00h_tools.ipynb #573ca2f7
 log = logging.getLogger('llmchat')

@@ -21,12 +21,13 @@ from .client import Client
 from .display import as_messages
 from .drivers import Flow, named
 from .keeping import Journal, Record, plain_settings, turn_data, version
-from .messages import mk_msg, mk_msgs
-from .replies import find_blocks
-from .requests import Carried, ChatSettings, check_names, client_settings, joined, mk_request
+from .protocol.messages import mk_msg, mk_msgs
+from .protocol.replies import find_blocks
+from .protocol.history import Carried, joined
+from .protocol.requests import ChatSettings, check_names, client_settings, mk_request
 from .sdk.secrets import named_values, redact, secrets
 from .tools import Toolbox, as_error, mk_box, not_run
-from .usage import Ledger, Notes, rates
+from .protocol.usage import Ledger, Notes, rates
 
 # %% ../nbs/00ka_turns.ipynb #2808b0a4
 if TYPE_CHECKING: from anthropic.types import Message

@@ -13,7 +13,8 @@ from functools import cache, lru_cache
 from typing import Any
 
 import llmchat.dialog_rules, llmchat.media_rules # they fill the table
-from .rules import Asked, Json, Refusal, refusal, sampling, sampling_version
+from .rules import Asked, Json, Refusal, refusal
+from .protocol.limits import sampling, sampling_version
 from .sdk.lazy import anthropic, LazyModule, pydantic
 
 # %% auto #0

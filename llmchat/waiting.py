@@ -14,7 +14,7 @@ from contextlib import suppress
 from time import time
 from typing import Any, NamedTuple
 
-from .encoding import encode
+from .protocol.encoding import encode
 from .sdk.lazy import anthropic, LazyModule
 
 # %% ../nbs/00fa_waiting.ipynb #e6290c4b

@@ -7,7 +7,7 @@ from hypothesis import settings
 from PIL import Image
 
 from llmchat import AsyncChat, AsyncClient, Chat, Client
-from llmchat.requests import sendable
+from llmchat.protocol.history import sendable
 from llmchat.rules import Asked
 from llmchat.sandbox import mk_model, mk_reply, tool_use
 from llmchat.validation import misshapen

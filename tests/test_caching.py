@@ -10,7 +10,7 @@ from common import LARGE, seeded
 from llmchat import Chat
 from llmchat.caching import Clock, PromptCache, input_usage, prefixes, prompt_blocks
 from llmchat.sandbox import Cut, Sandbox, mk_model, request_tokens, tool_use
-from llmchat.usage import price, usage
+from llmchat.protocol.usage import price, usage
 
 MODEL = 'claude-sonnet-5'
 LONG = 'The quick brown fox jumps over the lazy dog. ' * 100 # 1,125 tokens and what is around

@@ -6,7 +6,7 @@ import anthropic, pytest
 
 from common import MODEL, PDF, PNG, TOOLS, both, check_request
 from llmchat import URL, Sandbox, fetch_conf, mk_doc, mk_msg, search_conf
-from llmchat.requests import Settings
+from llmchat.protocol.requests import Settings
 
 nbs = Path(__file__).parent.parent/'nbs'
 pages = sorted(nbs.rglob('10*.ipynb'))

@@ -5,10 +5,11 @@ from pathlib import Path
 import anthropic, pytest
 from common import MODEL, root
 from llmchat import mk_msg, mk_msgs
-from llmchat.requests import mk_request, sendable
-from llmchat.rules import versions
+from llmchat.protocol.requests import mk_request
+from llmchat.protocol.history import sendable
+from llmchat.protocol.limits import versions
 from llmchat.sandbox import mk_model
-from llmchat.streams import Builder, Decoder
+from llmchat.protocol.events import Builder, Decoder
 from llmchat.validation import refused
 
 EXCHANGES = Path(os.environ.get('LLMCHAT_EXCHANGES', root.parent/'shared/data/api-exchanges.jsonl.gz'))

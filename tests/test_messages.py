@@ -9,8 +9,8 @@ from PIL import Image
 from common import (BLOCKS, BMP, GIF, JPEG, MODEL, PDF, PNG, REPLIES, WEBP, Sync, both, check_history, check_request, message,
     needs_recordings, recorded, seeded)
 from llmchat import URL, contents, mk_doc, mk_msg, mk_msgs
-from llmchat.messages import max_image, media_type, mk_block
-from llmchat.requests import mk_request, needs
+from llmchat.protocol.messages import max_image, media_type, mk_block
+from llmchat.protocol.requests import mk_request, needs
 from llmchat.sandbox import Sandbox, tool_use
 
 TEXT = dict(type='text', text='Hi')

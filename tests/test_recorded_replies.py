@@ -6,8 +6,8 @@ import anthropic, httpx2, pytest
 
 from common import ASK, MODEL, Sync, both, recorded, root
 from llmchat import contents
-from llmchat.messages import mk_msg
-from llmchat.streams import Builder, Decoder
+from llmchat.protocol.messages import mk_msg
+from llmchat.protocol.events import Builder, Decoder
 
 EXCHANGES = Path(os.environ.get('LLMCHAT_EXCHANGES', root.parent/'shared/data/api-exchanges.jsonl.gz'))
 exchanges = [json.loads(l) for l in gzip.open(EXCHANGES, 'rt')] if EXCHANGES.exists() else []

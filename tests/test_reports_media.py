@@ -8,8 +8,8 @@ from PIL import Image
 
 from common import MODEL, both
 from llmchat import Sandbox, mk_funcres, mk_msg
-from llmchat.messages import mk_block
-from llmchat.rules import max_image
+from llmchat.protocol.messages import mk_block
+from llmchat.protocol.limits import max_image
 from llmchat.sandbox import tool_use
 
 def sent(o):

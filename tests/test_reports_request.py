@@ -4,7 +4,8 @@ from copy import deepcopy
 import pytest
 from common import MODEL, both
 from llmchat import Chat, Client, Sandbox, mk_msg, mk_msgs
-from llmchat.requests import mk_request, sendable
+from llmchat.protocol.requests import mk_request
+from llmchat.protocol.history import sendable
 from llmchat.sandbox import tool_use
 
 def f(n: int = 0) -> str:

@@ -119,7 +119,7 @@ def test_a_document_without_context(kw): assert not {'context', 'title'} & mk_do
 def test_settings_that_are_known_are_those_of_the_sdk():
     "A new parameter of the SDK is one to be decided about"
     from inspect import signature
-    from llmchat.requests import Settings, client_settings
+    from llmchat.protocol.requests import client_settings, Settings
     own = dict(max_tokens='maxtok', system='sp', stop_sequences='stop', thinking='thinking')
     create = {own.get(k, k) for k in signature(anthropic.Anthropic(api_key='x').messages.create).parameters} - {'model', 'messages', 'stream'}
     assert not create - Settings.__annotations__.keys()

@@ -10,8 +10,8 @@ from llmchat.asking import BaseClient
 from llmchat.jobs import Job
 from llmchat.keeping import file_settings, write_json
 from llmchat.loading import LeftOut
-from llmchat.messages import mk_msgs
-from llmchat.requests import ChatSettings
+from llmchat.protocol.messages import mk_msgs
+from llmchat.protocol.requests import ChatSettings
 from llmchat.sandbox import Fail, tool_use
 from llmchat.turns import BaseChat
 

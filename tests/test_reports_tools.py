@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from common import MODEL, PNG, both
 from llmchat import AsyncChat, Batch, Chat, Client, ReplyError, Sandbox, ToolResult, mk_funcres, mk_tool, tools
 from llmchat.sandbox import Fail, mk_model, tool_use
-from llmchat.schemas import schema_of
+from llmchat.protocol.schemas import schema_of
 from test_structured import each, kinds
 from llmchat.tools import to_content
 from test_tools import CALL, check_schema, either, giver
@@ -208,7 +208,7 @@ def test_classes_of_a_notebook_say_what_they_are():
 from dataclasses import dataclass
 from typing import NamedTuple
 from llmchat import mk_tool
-from llmchat.schemas import schema_of
+from llmchat.protocol.schemas import schema_of
 @dataclass
 class Order:
     "An order"

@@ -10,8 +10,9 @@ from PIL import Image
 from common import MODEL, PDF, PNG, GIF, Sync, Async, needs_recordings, picture, recorded, seeded
 from llmchat import mk_doc, mk_msg
 from llmchat import validation
-from llmchat.requests import mk_request
-from llmchat.rules import Asked, image_size, max_image, max_marks, rules, versions
+from llmchat.protocol.requests import mk_request
+from llmchat.rules import Asked, rules
+from llmchat.protocol.limits import image_size, max_image, max_marks, versions
 from llmchat.sandbox import Sandbox, mk_model
 from llmchat.validation import bad_schema, misshapen, refused, request_schema
 

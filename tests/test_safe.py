@@ -9,12 +9,12 @@ from common import LARGE, message
 from llmchat import mk_msg
 from llmchat.display import Spent
 from llmchat.pages import as_html, mk_md, mk_page
-from llmchat.replies import as_call, show_reply
+from llmchat.protocol.replies import as_call, show_reply
 from llmchat.safe import printable, read_markdown, safe_line, safe_markdown, safe_text
 from llmchat.sandbox import tool_use
 from llmchat.talk import Approver
 from llmchat.terminal import View
-from llmchat.usage import usage
+from llmchat.protocol.usage import usage
 from rendering import RENDERERS, TAGS, hostile_texts, pages
 from test_pages import check_page
 from test_replies import check_safe, cited

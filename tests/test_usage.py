@@ -13,7 +13,7 @@ from common import MODEL, both, needs_recordings, recorded, seeded
 from llmchat import Usage, mk_msg, models, usage
 from llmchat.batch import Batch
 from llmchat.sandbox import Fail, Sandbox
-from llmchat.usage import Cost, Ledger, price, rates, usage_of, usage_table
+from llmchat.protocol.usage import Cost, Ledger, price, rates, usage_of, usage_table
 
 counts = st.integers(0, 10**6)
 usages = st.builds(usage, counts, counts, counts, counts, st.just(0), st.integers(0, 9), st.integers(0, 9))
