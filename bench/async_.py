@@ -5,7 +5,7 @@ from statistics import mean
 import anthropic, httpx2
 from core import MODEL, REPLY, row, times
 from llmchat import AsyncChat, AsyncClient, Sandbox
-from llmchat.sandbox import tool_use
+from llmchat.sandbox.server import tool_use
 
 ASK = dict(model=MODEL, max_tokens=4096, messages=[dict(role='user', content='Hi')])
 

@@ -19,7 +19,7 @@ from warnings import warn
 
 from fastcore.basics import first, patch
 
-from .rules import Json
+from .sandbox.rules import Json
 
 
 

@@ -20,7 +20,7 @@ from .keeping import file_settings, malformed, read_kept, request_settings
 from .protocol.messages import mk_block
 from .protocol.replies import find_blocks
 from .protocol.requests import mk_request
-from .rules import Asked, Json, rules
+from .sandbox.rules import Asked, Json, rules
 from .sdk.errors import brief
 from .sdk.lazy import pydantic
 from .protocol.events import check_sendable
@@ -62,7 +62,7 @@ def _check_request(
     dialog: bool = True # Check also if the messages follow each other?
 ) -> None: # `ValueError` names the place
     "Check that the API would take a request, as far as it is not only new"
-    from llmchat.validation import misshapen
+    from llmchat.sandbox.validation import misshapen
     body = {k: v for k, v in req.items() if k != 'timeout' and not k.startswith('extra_')}
     q = Asked(body, dict(prefill=True, max_input_tokens=1_000_000), {'anthropic-beta': 'any'})
     if wrong := misshapen(q, partial(_is_new, body)): raise ValueError(wrong)

@@ -8,9 +8,9 @@ from PIL import Image
 
 from llmchat import AsyncChat, AsyncClient, Chat, Client
 from llmchat.protocol.history import sendable
-from llmchat.rules import Asked
-from llmchat.sandbox import mk_model, mk_reply, tool_use
-from llmchat.validation import misshapen
+from llmchat.sandbox.rules import Asked
+from llmchat.sandbox.server import mk_model, mk_reply, tool_use
+from llmchat.sandbox.validation import misshapen
 
 MODEL = 'claude-sonnet-5-5'
 PREFILLS = [mk_model(MODEL, prefill=True)] # The models of a sandbox where this one takes prefill

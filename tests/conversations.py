@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from common import CITED, MODEL, PNG, PREFILLS
 from llmchat import AsyncChat, Chat, Sandbox, Stream, mk_tool
-from llmchat.sandbox import Cut, Fail, mk_model, tool_use
+from llmchat.sandbox.server import Cut, Fail, mk_model, tool_use
 
 # ---- holding a conversation
 

@@ -16,7 +16,7 @@ MODEL, TEXT = 'claude-sonnet-5-5', 'What is the capital of country number {}? An
 class Wall:
     "The clock on the wall, for a sandbox"
     def __init__(self):
-        from llmchat.caching import Clock
+        from llmchat.sandbox.prompt_cache import Clock
         self._clock = Clock
     @property
     def now(self): return time.time()

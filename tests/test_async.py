@@ -10,7 +10,7 @@ from common import LARGE, MODEL, check_history, check_request
 from conversations import TALKS, TWO, AsyncHeld, Held, ManyLoops, Trio, hold
 from llmchat import AsyncChat, AsyncClient, Chat, Client, Sandbox, contents, mk_tool
 from llmchat.models import infos
-from llmchat.sandbox import Cut, Fail, mk_events, mk_reply, sse, tool_use
+from llmchat.sandbox.server import Cut, Fail, mk_events, mk_reply, sse, tool_use
 from warm import program
 
 # ---- the same conversations
@@ -649,7 +649,7 @@ def test_a_tool_that_hangs_does_not_keep_the_program():
     code = f"""
 import asyncio, threading
 from llmchat import AsyncChat, Sandbox, mk_tool
-from llmchat.sandbox import tool_use
+from llmchat.sandbox.server import tool_use
 def hang(): threading.Event().wait()
 chat = AsyncChat({MODEL!r}, Sandbox([[tool_use('hang')]]).aclient(), tools=[mk_tool(hang, timeout=.1)])
 asyncio.run(chat('Hi'))

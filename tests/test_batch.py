@@ -10,10 +10,10 @@ from genai_prices import Usage as Tokens, calc_price
 
 from common import MODEL, PDF, PNG, PREFILLS, check_request
 from llmchat import Chat, Sandbox, jobs, mk_doc
-from llmchat.answers import Answer, Fail, fail_answer
+from llmchat.sandbox.responses import Answer, Fail, fail_answer
 from llmchat.batch import AsyncBatch, Batch, NoResult, read_prompts
 from llmchat.models import infos
-from llmchat.sandbox import mk_model, tool_use
+from llmchat.sandbox.server import mk_model, tool_use
 from llmchat.structured import ReplyError
 from loopback import work
 

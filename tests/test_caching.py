@@ -8,8 +8,9 @@ from hypothesis import given, strategies as st
 
 from common import LARGE, seeded
 from llmchat import Chat
-from llmchat.caching import Clock, PromptCache, input_usage, prefixes, prompt_blocks
-from llmchat.sandbox import Cut, Sandbox, mk_model, request_tokens, tool_use
+from llmchat.sandbox.prompt_cache import Clock, input_usage, prefixes, prompt_blocks, PromptCache
+from llmchat.sandbox.server import Cut, mk_model, request_tokens, tool_use
+from llmchat.sandbox import Sandbox
 from llmchat.protocol.usage import price, usage
 
 MODEL = 'claude-sonnet-5'

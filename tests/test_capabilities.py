@@ -9,7 +9,8 @@ from common import PDF, PNG, Async, both, check_request, seeded
 from llmchat import URL, AsyncClient, Chat, Client, mk_doc, model_info
 from llmchat.models import warned
 from llmchat.protocol.requests import can, check_able, mk_request, needs
-from llmchat.sandbox import Sandbox, mk_model
+from llmchat.sandbox import Sandbox
+from llmchat.sandbox.server import mk_model
 
 M = 'claude-some'
 

@@ -10,7 +10,8 @@ import httpx2, pytest
 import llmchat
 from llmchat.cli import local_sp, main
 from llmchat.core import Chat
-from llmchat.sandbox import Fail, Sandbox, mk_events, mk_reply, sse
+from llmchat.sandbox.server import Fail, mk_events, mk_reply, sse
+from llmchat.sandbox import Sandbox
 from llmchat.talk import Talk
 from warm import program
 

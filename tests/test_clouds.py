@@ -3,8 +3,9 @@ import anthropic, pytest
 
 from common import BLOCKS, PNG, REPLIES, TOOLS, Async, both, check_history
 from llmchat import contents
-from llmchat.clouds import bedrock, foundry, frame, vertex
-from llmchat.sandbox import Cut, Fail, Sandbox, tool_use
+from llmchat.sandbox.clouds import bedrock, foundry, frame, vertex
+from llmchat.sandbox.server import Cut, Fail, tool_use
+from llmchat.sandbox import Sandbox
 
 pytest.importorskip('botocore')
 M = 'anthropic.claude-sonnet-4-6'

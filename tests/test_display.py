@@ -10,7 +10,8 @@ from llmchat import URL, Chat, mk_doc, mk_msg, usage
 from llmchat.display import Screen, Spent, as_markdown, by_turn, read_history, show_chat, total_spent
 from llmchat.plots import plot_spent
 from llmchat.safe import printable
-from llmchat.sandbox import Sandbox, tool_use
+from llmchat.sandbox import Sandbox
+from llmchat.sandbox.server import tool_use
 from rendering import TAGS, pages
 from test_replies import HOLES, check_safe, cited, nasty
 
@@ -265,7 +266,7 @@ def test_show_events(way, monkeypatch):
 
 @both
 def test_show_what_breaks_off(way, monkeypatch):
-    from llmchat.sandbox import Cut
+    from llmchat.sandbox.server import Cut
     shell, chat = Shell(monkeypatch, live=False), chat_of(way, Cut('One, two, three.', events=6), 'Again.')
     s = chat('Count', stream=True)
     with pytest.raises(Exception, match='broke off'): show(s)

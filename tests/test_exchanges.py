@@ -8,9 +8,9 @@ from llmchat import mk_msg, mk_msgs
 from llmchat.protocol.requests import mk_request
 from llmchat.protocol.history import sendable
 from llmchat.protocol.limits import versions
-from llmchat.sandbox import mk_model
+from llmchat.sandbox.server import mk_model
 from llmchat.protocol.events import Builder, Decoder
-from llmchat.validation import refused
+from llmchat.sandbox.validation import refused
 
 EXCHANGES = Path(os.environ.get('LLMCHAT_EXCHANGES', root.parent/'shared/data/api-exchanges.jsonl.gz'))
 exchanges = [json.loads(l) for l in gzip.open(EXCHANGES, 'rt')] if EXCHANGES.exists() else []

@@ -6,7 +6,7 @@ import pytest
 from common import PNG
 
 from llmchat import Sandbox
-from llmchat.sandbox import mk_model, tool_use
+from llmchat.sandbox.server import mk_model, tool_use
 
 A, B = 604542, 6458932
 WASHINGTON = tool_use('President', first='George', last='Washington', years=['1789-1797'])

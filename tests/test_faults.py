@@ -9,7 +9,7 @@ from typing import Any
 import anthropic, httpx2, pytest
 from common import CITED, JPEG, LARGE, MODEL, PDF, PNG, both, check_history
 from llmchat import AsyncChat, Chat, ReplyError, Sandbox, ToolResult, contents
-from llmchat.sandbox import Cut, Fail, mk_events, mk_model, mk_reply, sse, tool_use
+from llmchat.sandbox.server import Cut, Fail, mk_events, mk_model, mk_reply, sse, tool_use
 
 CALLS = int(os.environ.get('LLMCHAT_FAULTS', 20_000 if LARGE else 500))
 PARTS = 1 + CALLS // 2001 # Each well within the time that a test may take

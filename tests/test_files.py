@@ -5,8 +5,8 @@ import anthropic, pytest
 
 from common import JPEG, MODEL, PDF, PNG, check_request
 from llmchat import AsyncChat, AsyncFiles, Chat, Client, Files, Sandbox, mk_doc, mk_msg
-from llmchat.answers import Fail
-from llmchat.batches import put_file
+from llmchat.sandbox.responses import Fail
+from llmchat.sandbox.batches import put_file
 from llmchat.sandbox import Sandbox
 
 KINDS = [(PNG, 'a.txt', 'image'), (JPEG, 'a.jpg', 'image'), (PDF, 'a.bin', 'document'), (b'Hello', 'a.txt', 'document'),

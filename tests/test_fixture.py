@@ -6,7 +6,8 @@ from pathlib import Path
 import anthropic, httpx2, pytest
 
 from llmchat import Chat
-from llmchat.sandbox import Cut, Fail, Sandbox
+from llmchat.sandbox.server import Cut, Fail
+from llmchat.sandbox import Sandbox
 from warm import program
 
 ROOT = Path(__file__).parents[1]

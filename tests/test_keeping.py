@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from common import MODEL, PNG, TOOLS, both, check_history, sums
 from llmchat import AsyncChat, AsyncClient, Chat, Client, Sandbox, mk_tool
-from llmchat.sandbox import Fail, tool_use
+from llmchat.sandbox.server import Fail, tool_use
 from warm import program
 
 KILLS = int(os.environ.get('LLMCHAT_KILLS', 20)) # Processes to be killed
@@ -175,7 +175,7 @@ def test_a_fork_leaves_the_journal_alone(tmp_path):
 CHILD = '''
 import os, sys
 from llmchat import Chat, Sandbox
-from llmchat.sandbox import tool_use
+from llmchat.sandbox.server import tool_use
 
 def sums(a: int) -> int: return a
 

@@ -11,7 +11,8 @@ from common import (BLOCKS, BMP, GIF, JPEG, MODEL, PDF, PNG, REPLIES, WEBP, Sync
 from llmchat import URL, contents, mk_doc, mk_msg, mk_msgs
 from llmchat.protocol.messages import max_image, media_type, mk_block
 from llmchat.protocol.requests import mk_request, needs
-from llmchat.sandbox import Sandbox, tool_use
+from llmchat.sandbox import Sandbox
+from llmchat.sandbox.server import tool_use
 
 TEXT = dict(type='text', text='Hi')
 

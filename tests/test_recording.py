@@ -9,7 +9,7 @@ import anthropic, cachy.core, httpx, httpx2, pytest
 from fastcore.nbio import mk_cell, new_nb, read_nb, write_nb
 
 from llmchat import AsyncClient, Client, Sandbox, contents
-from llmchat.sandbox import Fail, tool_use
+from llmchat.sandbox.server import Fail, tool_use
 from warm import program
 
 root = Path(__file__).parents[1]

@@ -11,7 +11,8 @@ from common import BLOCKS, CITED, PDF, PNG, REPLIES, message, needs_recordings, 
 from llmchat import URL, Chat, contents, find_block, find_blocks, mk_doc, mk_msg
 from llmchat.protocol.replies import safe_contents, show_reply
 from llmchat.safe import safe_markdown
-from llmchat.sandbox import Sandbox, tool_use
+from llmchat.sandbox import Sandbox
+from llmchat.sandbox.server import tool_use
 from rendering import PARTS, RENDERERS, TAGS, Page, pages
 
 # ---- blocks

@@ -7,7 +7,7 @@ import anthropic, httpx2, pytest
 import llmchat
 from common import LARGE, MODEL, Async, Sync, both, check_history, texts_of
 from llmchat import AsyncChat, Chat, Sandbox, contents
-from llmchat.sandbox import tool_use
+from llmchat.sandbox.server import tool_use
 
 # ---- never locked
 
@@ -198,7 +198,7 @@ def test_await_takes_no_piece_and_waits_for_none():
 @pytest.mark.parametrize('way', ['text', 'loop', 'parts'])
 def test_errors_of_the_request_are_raised_by_await_or_by_the_first_step(way):
     async def go():
-        chat = AsyncChat(MODEL, Sandbox(lambda body: llmchat.sandbox.Fail(400, 'no')).aclient(max_retries=0))
+        chat = AsyncChat(MODEL, Sandbox(lambda body: llmchat.sandbox.server.Fail(400, 'no')).aclient(max_retries=0))
         s = asks(chat)[way]()
         with pytest.raises(anthropic.BadRequestError): await s
         with pytest.raises(ValueError, match='left, or broken off'): s.value

@@ -10,7 +10,7 @@ from common import MODEL, both
 from llmchat import Sandbox, mk_funcres, mk_msg
 from llmchat.protocol.messages import mk_block
 from llmchat.protocol.limits import max_image
-from llmchat.sandbox import tool_use
+from llmchat.sandbox.server import tool_use
 
 def sent(o):
     "The picture that is sent, and its media type"

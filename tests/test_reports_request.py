@@ -6,7 +6,7 @@ from common import MODEL, both
 from llmchat import Chat, Client, Sandbox, mk_msg, mk_msgs
 from llmchat.protocol.requests import mk_request
 from llmchat.protocol.history import sendable
-from llmchat.sandbox import tool_use
+from llmchat.sandbox.server import tool_use
 
 def f(n: int = 0) -> str:
     "A tool"
@@ -228,7 +228,7 @@ def test_a_refused_field_is_remembered(field, tmp_path):
 def test_other_refusals_are_raised():
     "A field that the user sent, and one that is none of the reply's"
     from anthropic import BadRequestError
-    from llmchat.sandbox import Fail
+    from llmchat.sandbox.server import Fail
     sb = Sandbox(['ok', Fail(400, 'messages.1.content.0.text.nothing: Extra inputs are not permitted'),
         Fail(400, 'messages.9.content.0.text: Extra inputs are not permitted')])
     chat = Chat(MODEL, sb.client())

@@ -9,7 +9,7 @@ from anthropic.lib.tools import ToolError
 
 from common import MODEL, PDF, PNG, JPEG, Sync, both, check_history, message
 from llmchat import Chat, Client, Sandbox, ToolResult, mk_doc, mk_funcres, mk_msg
-from llmchat.sandbox import Cut, Fail, mk_model, tool_use
+from llmchat.sandbox.server import Cut, Fail, mk_model, tool_use
 
 CALL = dict(type='tool_use', id='t', name='give', input={})
 

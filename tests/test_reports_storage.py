@@ -12,7 +12,7 @@ from llmchat.keeping import file_settings, write_json
 from llmchat.loading import LeftOut
 from llmchat.protocol.messages import mk_msgs
 from llmchat.protocol.requests import ChatSettings
-from llmchat.sandbox import Fail, tool_use
+from llmchat.sandbox.server import Fail, tool_use
 from llmchat.turns import BaseChat
 
 def mode(path): return stat.S_IMODE(path.stat().st_mode)

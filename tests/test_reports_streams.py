@@ -6,7 +6,8 @@ import anthropic, httpx2, pytest
 
 from common import MODEL, both
 from llmchat import AsyncChat, Chat, Thinking, contents
-from llmchat.sandbox import Fail, Sandbox, mk_events, mk_reply, reply_block, sse, tool_use
+from llmchat.sandbox.server import Fail, mk_events, mk_reply, reply_block, sse, tool_use
+from llmchat.sandbox import Sandbox
 
 def event_stream(data, kind='text/event-stream'): return lambda body: httpx2.Response(200, headers={'content-type': kind}, content=data)
 def reply(*content, **kw): return mk_reply(dict(content=[*content], **kw), dict(model=MODEL))

@@ -9,12 +9,13 @@ from PIL import Image
 
 from common import MODEL, PDF, PNG, GIF, Sync, Async, needs_recordings, picture, recorded, seeded
 from llmchat import mk_doc, mk_msg
-from llmchat import validation
+from llmchat.sandbox import validation
 from llmchat.protocol.requests import mk_request
-from llmchat.rules import Asked, rules
+from llmchat.sandbox.rules import Asked, rules
 from llmchat.protocol.limits import image_size, max_image, max_marks, versions
-from llmchat.sandbox import Sandbox, mk_model
-from llmchat.validation import bad_schema, misshapen, refused, request_schema
+from llmchat.sandbox import Sandbox
+from llmchat.sandbox.server import mk_model
+from llmchat.sandbox.validation import bad_schema, misshapen, refused, request_schema
 
 OLD, PLAIN = 'claude-older', 'claude-plain'
 BASE = dict(max_input_tokens=200_000, max_tokens=64_000)

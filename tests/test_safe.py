@@ -11,7 +11,7 @@ from llmchat.display import Spent
 from llmchat.pages import as_html, mk_md, mk_page
 from llmchat.protocol.replies import as_call, show_reply
 from llmchat.safe import printable, read_markdown, safe_line, safe_markdown, safe_text
-from llmchat.sandbox import tool_use
+from llmchat.sandbox.server import tool_use
 from llmchat.talk import Approver
 from llmchat.terminal import View
 from llmchat.protocol.usage import usage

@@ -14,8 +14,9 @@ from pydantic import BaseModel
 
 from common import LARGE, seeded
 from llmchat import AsyncClient, Client
-from llmchat.sandbox import (Cut, Fail, Sandbox, est_tokens, reply_block, mk_events, mk_model, mk_reply,
-    request_tokens, sse, tool_use)
+from llmchat.sandbox.server import (
+    Cut, est_tokens, Fail, mk_events, mk_model, mk_reply, reply_block, request_tokens, sse, tool_use)
+from llmchat.sandbox import Sandbox
 
 ASK = dict(model='claude-sonnet-5', max_tokens=100, messages=[dict(role='user', content='Hi')])
 CUT = 'Hello Jeremy, how are you? 😊'

@@ -6,8 +6,9 @@ import anthropic, httpx2, pytest
 
 from common import EXAMPLES
 from llmchat import AsyncChat, Chat
-from llmchat.faults import fault_kinds, mk_fault
-from llmchat.sandbox import Answer, Cut, Fail, Faults, Sandbox, Through, mk_model, tool_use
+from llmchat.sandbox.faults import fault_kinds, mk_fault
+from llmchat.sandbox.server import Answer, Cut, Fail, Faults, mk_model, Through, tool_use
+from llmchat.sandbox import Sandbox
 from test_sandbox import ASK, acreate, astream, create, each_way, stream, text
 
 MODEL = 'claude-sonnet-5'
@@ -307,7 +308,7 @@ def test_what_fails_behind_it(ask):
 def test_streams_come_through_as_they_are():
     sent = []
     def pieces():
-        from llmchat.sandbox import mk_events, mk_reply, sse
+        from llmchat.sandbox.server import mk_events, mk_reply, sse
         for e in sse(mk_events(mk_reply(SAID))):
             sent.append(e)
             yield e

@@ -5,7 +5,8 @@ from pathlib import Path
 import anthropic, httpx2, pytest
 from common import MODEL, Sync, both, texts_of
 from llmchat import model_info
-from llmchat.sandbox import Fail, Sandbox, mk_reply, sse, mk_events, tool_use
+from llmchat.sandbox.server import Fail, mk_events, mk_reply, sse, tool_use
+from llmchat.sandbox import Sandbox
 from llmchat.sdk.secrets import redact, secrets
 
 KEY = 'sk-ant-MARKED-0123456789-abcdef'

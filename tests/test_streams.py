@@ -7,7 +7,8 @@ from hypothesis import given, settings, strategies as st
 
 from common import (ASK, EXAMPLES, LARGE, MODEL, PREFILLS, REPLIES, TOOLS, Sync, both, check_history, needs_recordings, recorded, seeded)
 from llmchat import Chat, Thinking, contents, usage
-from llmchat.sandbox import Cut, Fail, Sandbox, mk_events, mk_reply, sse, tool_use
+from llmchat.sandbox.server import Cut, Fail, mk_events, mk_reply, sse, tool_use
+from llmchat.sandbox import Sandbox
 from llmchat.protocol.events import Builder, check_block, check_start, Decoder
 from llmchat.protocol.usage import usage_of
 

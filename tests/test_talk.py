@@ -6,7 +6,7 @@ import pexpect, pytest
 
 from llmchat.terminal import Formatted, View, whole_blocks
 from test_cli import COMMAND, KEY, REAL, env, run, server # noqa: F401
-from llmchat.sandbox import mk_events, mk_reply, sse, tool_use
+from llmchat.sandbox.server import mk_events, mk_reply, sse, tool_use
 import test_cli
 
 class Handler(test_cli.Handler):

@@ -11,7 +11,8 @@ from hypothesis import given, strategies as st
 from common import seeded
 from llmchat import AsyncChat, Chat, folder as folder_module, mk_funcres, mk_tool, text_editor, text_editor_conf
 from llmchat.folder import Folder, TextFile, listing, opened, read_text, write_text
-from llmchat.sandbox import Sandbox, tool_use
+from llmchat.sandbox import Sandbox
+from llmchat.sandbox.server import tool_use
 from llmchat.text_editor import insert_after, lines_of, replace_once, splice
 from llmchat.tools import BadCall
 from warm import program

@@ -7,7 +7,7 @@ import anthropic, pytest
 from common import MODEL, PNG, both, check_history, check_request
 from llmchat import AsyncChat, Chat, Sandbox, Stream, contents, find_blocks
 from llmchat.core import LimitReached
-from llmchat.sandbox import Cut, Fail, tool_use
+from llmchat.sandbox.server import Cut, Fail, tool_use
 from llmchat.toolloop import final_prompt
 
 SEED, LOOPS = int(os.environ.get('LLMCHAT_SEED', 1)), int(os.environ.get('LLMCHAT_LOOPS', 150))

@@ -12,7 +12,8 @@ from hypothesis import given, strategies as st
 from common import MODEL, both, needs_recordings, recorded, seeded
 from llmchat import Usage, mk_msg, models, usage
 from llmchat.batch import Batch
-from llmchat.sandbox import Fail, Sandbox
+from llmchat.sandbox.server import Fail
+from llmchat.sandbox import Sandbox
 from llmchat.protocol.usage import Cost, Ledger, price, rates, usage_of, usage_table
 
 counts = st.integers(0, 10**6)

@@ -6,7 +6,7 @@ from time import time
 import anthropic, httpx2, pytest
 from common import MODEL, Async, Sync, both
 from llmchat import AsyncClient, Chat, Client, Sandbox, clouds
-from llmchat.sandbox import Cut, Fail
+from llmchat.sandbox.server import Cut, Fail
 from llmchat.waiting import Retry, wait_told
 
 SOON = {'retry-after-ms': '1'}

@@ -1,0 +1,2 @@
+from .server import *
+from .server import __all__
