@@ -13,14 +13,15 @@ from contextlib import suppress
 from typing import Any, TYPE_CHECKING, Unpack
 from weakref import WeakKeyDictionary, ref
 
-from .asking import T_
+from .engine.request import T_
 from .chat import AnyChat
-from .client import AnyClient
-from .drivers import AsyncIO, AsyncParts, AsyncStream, afinish
+from .engine.exchange import AnyClient
+from .engine.drivers import afinish, AsyncIO
+from .engine.streams import AsyncParts, AsyncStream
 from .protocol.requests import ChatSettings, Settings
 from .sdk.lazy import anthropic, anyio, asyncio
-from .tools import Toolbox, run_call, tool_messages
-from .waiting import waiting
+from .engine.tools import run_call, tool_messages, Toolbox
+from .engine.retries import waiting
 
 # %% ../nbs/02_async.ipynb #2808b0a3
 if TYPE_CHECKING: from anthropic.types import Message

@@ -18,20 +18,20 @@ from weakref import finalize
 from fastcore.basics import patch
 
 from .asink import AsyncClient
-from .asking import BaseClient
-from .turns import BaseChat, _opts, _split
-from .client import Client
-from .drivers import Flow
+from .engine.request import BaseClient
+from .engine.turns import _opts, _split, BaseChat
+from .engine.exchange import Client
+from .engine.drivers import Flow
 from .jobs import Job, canceled, errored, expired, ranges, states
-from .models import info_if_any
+from .engine.model_info import info_if_any
 from .protocol.requests import can, mk_request, Settings
 from .results import NoResult, Result, _outcome, dialog, pairs, read_prompts, write_results
 from .sdk.lazy import anthropic, anyio
 from .sdk.clients import need_key
 from .sdk.secrets import redact_error
 from .sending import AsyncBody, Body, Sending
-from .structured import Answer
-from .tools import mk_box
+from .engine.structured import Answer
+from .engine.tools import mk_box
 from .protocol.usage import Ledger, price, Usage, usage_table
 
 # %% ../nbs/04_batch.ipynb #a1c03f7c

@@ -16,22 +16,23 @@ from typing import Any, Literal, Self, TYPE_CHECKING, Unpack, overload
 from fastcore.basics import noop, patch
 from fastcore.meta import delegates
 
-from .asking import CountT, ListT, ReplyT, StreamT, T_
-from .client import Client
+from .engine.request import CountT, ListT, ReplyT, StreamT, T_
+from .engine.exchange import Client
 from .display import Spent, count, inline, show_chat, spent_line
-from .drivers import Flow, Stream, SyncIO, finish
-from .keeping import Record, turn_from, write_json
-from .loading import file_model, read_chat, warn_left_out
+from .engine.drivers import finish, Flow, SyncIO
+from .engine.streams import Stream
+from .engine.storage import Record, turn_from, write_json
+from .engine.loading import file_model, read_chat, warn_left_out
 from .pages import Beside, mk_md, mk_page, write_page
 from .plots import Plot, plot_spent
 from .protocol.replies import find_blocks
 from .protocol.history import Carried
 from .protocol.requests import ChatSettings
 from .sdk.secrets import own_values, pickled
-from .structured import Answer
+from .engine.structured import Answer
 from .toolloop import final_prompt, loop_course
-from .tools import Toolbox
-from .turns import BaseChat
+from .engine.tools import Toolbox
+from .engine.turns import BaseChat
 from .protocol.usage import Ledger, Notes, usage_table
 
 # %% ../nbs/00l_chat.ipynb #2808b0a3

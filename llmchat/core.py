@@ -11,17 +11,17 @@ __all__ = ['Chat', 'Client', 'LimitReached', 'ReplyError', 'Stream', 'Thinking',
 
 # %% ../nbs/00_core.ipynb #a7d81051
 from .chat import Chat
-from .client import Client
-from .drivers import Stream
-from .models import model_info
+from .engine.exchange import Client
+from .engine.streams import Stream
+from .engine.model_info import model_info
 from .protocol.messages import mk_doc, mk_msg, mk_msgs, URL
 from .protocol.replies import contents, find_block, find_blocks
 from .protocol.requests import mk_tool_choice
 from .sdk.lazy import find_model, models
 from .protocol.events import Thinking
-from .structured import ReplyError
-from .tools import ToolResult, fetch_conf, mk_funcres, mk_tool, mk_toolres, search_conf
-from .turns import LimitReached
+from .engine.structured import ReplyError
+from .engine.tools import fetch_conf, mk_funcres, mk_tool, mk_toolres, search_conf, ToolResult
+from .engine.turns import LimitReached
 from .protocol.usage import Usage, usage
 
 # %% ../nbs/00_core.ipynb #cb9dc2ec

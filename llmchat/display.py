@@ -19,7 +19,8 @@ from typing import Any, Callable, NamedTuple
 
 from fastcore.basics import patch
 
-from .drivers import _Loop, AsyncStream, End, Stream
+from .engine.streams import _Loop, AsyncStream, Stream
+from .engine.drivers import End
 from .protocol.messages import mk_block
 from .protocol.replies import as_call, as_media, cited, contents, show_reply
 from .safe import printable, safe_line, safe_markdown, safe_text

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, Generic, TYPE_CHECKING, TypeVar
 
 from .asink import AsyncClient
-from .asking import BaseClient
-from .client import Client
-from .drivers import Flow, ask
+from .engine.request import BaseClient
+from .engine.exchange import Client
+from .engine.drivers import ask, Flow
 from .protocol.messages import media_type
 from .sdk.clients import need_key
 from .sdk.secrets import redact_error

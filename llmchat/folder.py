@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from time import sleep
 
-from .tools import BadCall
+from .engine.tools import BadCall
 
 # %% ../nbs/03a_folder.ipynb #27f3e6cf
 def is_odd(

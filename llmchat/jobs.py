@@ -22,7 +22,7 @@ from typing import Any
 
 from fastcore.basics import noop, patch
 
-from .keeping import Journal, malformed, open_file, version
+from .engine.storage import Journal, malformed, open_file, version
 
 # %% ../nbs/04a_jobs.ipynb #d72871d4
 states = ('unsent', 'sent', 'succeeded', 'errored', 'canceled', 'expired')

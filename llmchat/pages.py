@@ -22,7 +22,7 @@ from urllib.parse import quote
 from . import __version__
 from .display import (Piece, Said, Spent, by_turn, count, inline, marks, no_marks, read_history, show_chat,
     spent_line, total_spent)
-from .keeping import open_file, page_block, page_data, write_file
+from .engine.storage import open_file, page_block, page_data, write_file
 from .protocol.replies import contents
 from .safe import read_markdown, safe_text
 from .sdk.lazy import LazyModule

@@ -15,14 +15,14 @@ from typing import Any
 
 from fastcore.basics import patch
 
-from .asking import _message, _prefilled
-from .turns import BaseChat
+from .engine.request import _message, _prefilled
+from .engine.turns import BaseChat
 from .protocol.replies import contents, find_blocks
 from .protocol.schemas import BadCall, check
 from .sdk.errors import _by_type
 from .sdk.lazy import anthropic, httpx2
-from .structured import Answer, ReplyError
-from .tools import cut_off
+from .engine.structured import Answer, ReplyError
+from .engine.tools import cut_off
 
 # %% ../nbs/04b_results.ipynb #4fb4362f
 def pairs(prompts: Any) -> Iterator[tuple[Any, Any]]:

@@ -15,11 +15,11 @@ from typing import Any
 
 from fastcore.basics import patch
 
-from .drivers import Flow, ask
+from .engine.drivers import ask, Flow
 from .jobs import Job, Part, is_json
 from .sdk.lazy import anthropic, httpx2
 from .sdk.errors import broken
-from .waiting import wait_told
+from .engine.retries import wait_told
 
 # %% ../nbs/04c_sending.ipynb #6834950f
 class Body:

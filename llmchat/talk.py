@@ -20,14 +20,14 @@ from warnings import catch_warnings
 from fastcore.basics import noop, patch
 
 from .chat import Chat
-from .client import Client
+from .engine.exchange import Client
 from .display import by_turn, count, read_history, spent_line, total_spent
-from .drivers import Stream
-from .loading import LeftOut, file_model, read_chat
+from .engine.streams import Stream
+from .engine.loading import file_model, LeftOut, read_chat
 from .protocol.messages import mk_block
 from .protocol.replies import as_call, contents
 from .terminal import View, expected, explain, line_history, put, read_prompt, state_folder
-from .tools import cut_off
+from .engine.tools import cut_off
 
 # %% ../nbs/07b_talk.ipynb #be0c7ac3
 def load_tools(

@@ -19,7 +19,7 @@ from typing import Any, Literal, get_args, get_type_hints
 
 from .folder import Folder, TextFile, listing, read_text, write_text
 from .sdk.lazy import anthropic
-from .tools import BadCall
+from .engine.tools import BadCall
 
 # %% ../nbs/03_text_editor.ipynb #7b4b2340
 def _lf(text: str) -> str: return text.replace('\r\n', '\n')

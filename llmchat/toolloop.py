@@ -14,9 +14,9 @@ from typing import Any
 
 from fastcore.basics import noop
 
-from .drivers import End, Flow, PART, ask
+from .engine.drivers import ask, End, Flow, PART
 from .protocol.messages import mk_msg
-from .tools import cut_off
+from .engine.tools import cut_off
 
 # %% ../nbs/01_toolloop.ipynb #f0646cc6
 final_prompt = 'No more tools can be used now. Say what you have found, and what is still to be done, if anything.'

@@ -9,7 +9,7 @@ import anthropic, anyio, httpx2, pytest
 from common import LARGE, MODEL, check_history, check_request
 from conversations import TALKS, TWO, AsyncHeld, Held, ManyLoops, Trio, hold
 from llmchat import AsyncChat, AsyncClient, Chat, Client, Sandbox, contents, mk_tool
-from llmchat.models import infos
+from llmchat.engine.model_info import infos
 from llmchat.sandbox.server import Cut, Fail, mk_events, mk_reply, sse, tool_use
 from warm import program
 

@@ -12,9 +12,9 @@ from common import MODEL, PDF, PNG, PREFILLS, check_request
 from llmchat import Chat, Sandbox, jobs, mk_doc
 from llmchat.sandbox.responses import Answer, Fail, fail_answer
 from llmchat.batch import AsyncBatch, Batch, NoResult, read_prompts
-from llmchat.models import infos
+from llmchat.engine.model_info import infos
 from llmchat.sandbox.server import mk_model, tool_use
-from llmchat.structured import ReplyError
+from llmchat.engine.structured import ReplyError
 from loopback import work
 
 SIZE = int(os.environ.get('LLMCHAT_BATCH', 1200)) # Prompts of the job that is killed

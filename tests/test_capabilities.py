@@ -7,7 +7,7 @@ from hypothesis import given, strategies as st
 
 from common import PDF, PNG, Async, both, check_request, seeded
 from llmchat import URL, AsyncClient, Chat, Client, mk_doc, model_info
-from llmchat.models import warned
+from llmchat.engine.model_info import warned
 from llmchat.protocol.requests import can, check_able, mk_request, needs
 from llmchat.sandbox import Sandbox
 from llmchat.sandbox.server import mk_model

@@ -8,7 +8,7 @@ from hypothesis import given, strategies as st
 from common import PNG, needs_recordings, recorded, seeded
 from llmchat import Chat, mk_msg, usage
 from llmchat.display import Spent
-from llmchat.keeping import read_kept
+from llmchat.engine.storage import read_kept
 from llmchat.pages import as_html, mk_md, mk_page, page_data, read_page
 from llmchat.sandbox import Sandbox
 from rendering import TAGS

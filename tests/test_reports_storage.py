@@ -6,14 +6,14 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 from common import CITED, MODEL, PDF, PNG, both, case_name, check_history, now, sums
 from llmchat import AsyncChat, Batch, Chat, Client, Sandbox, fetch_conf, mk_doc, search_conf
-from llmchat.asking import BaseClient
+from llmchat.engine.request import BaseClient
 from llmchat.jobs import Job
-from llmchat.keeping import file_settings, write_json
-from llmchat.loading import LeftOut
+from llmchat.engine.storage import file_settings, write_json
+from llmchat.engine.loading import LeftOut
 from llmchat.protocol.messages import mk_msgs
 from llmchat.protocol.requests import ChatSettings
 from llmchat.sandbox.server import Fail, tool_use
-from llmchat.turns import BaseChat
+from llmchat.engine.turns import BaseChat
 
 def mode(path): return stat.S_IMODE(path.stat().st_mode)
 

@@ -14,7 +14,7 @@ from llmchat import AsyncChat, Batch, Chat, Client, ReplyError, Sandbox, ToolRes
 from llmchat.sandbox.server import Fail, mk_model, tool_use
 from llmchat.protocol.schemas import schema_of
 from test_structured import each, kinds
-from llmchat.tools import to_content
+from llmchat.engine.tools import to_content
 from test_tools import CALL, check_schema, either, giver
 
 def run(f, **args): return mk_funcres(tool_use(mk_tool(f).name, **args) | dict(id='t'), [f])

@@ -14,7 +14,7 @@ from llmchat.folder import Folder, TextFile, listing, opened, read_text, write_t
 from llmchat.sandbox import Sandbox
 from llmchat.sandbox.server import tool_use
 from llmchat.text_editor import insert_after, lines_of, replace_once, splice
-from llmchat.tools import BadCall
+from llmchat.engine.tools import BadCall
 from warm import program
 
 NAME = 'str_replace_based_edit_tool'
@@ -388,7 +388,7 @@ def test_what_others_changed_meanwhile_is_left_alone(root):
 WORKER = """
 import sys
 from llmchat import text_editor
-from llmchat.tools import BadCall
+from llmchat.engine.tools import BadCall
 root, n = sys.argv[1:]
 edit, done = text_editor(root), []
 def attempt(*args, **kw):

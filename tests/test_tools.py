@@ -20,7 +20,7 @@ from common import MODEL, PNG, BMP, case_name, check_request, seeded
 from llmchat import (AsyncClient, Chat, Client, Sandbox, ToolResult, mk_funcres, mk_funcres_async, mk_tool, mk_toolres,
     mk_toolres_async)
 from llmchat.sandbox.server import tool_use
-from llmchat.tools import Tool, Toolbox, bind, to_json
+from llmchat.engine.tools import bind, to_json, Tool, Toolbox
 
 # ---- types, there and back
 

@@ -7,7 +7,7 @@ import anthropic, httpx2, pytest
 from common import MODEL, Async, Sync, both
 from llmchat import AsyncClient, Chat, Client, Sandbox, clouds
 from llmchat.sandbox.server import Cut, Fail
-from llmchat.waiting import Retry, wait_told
+from llmchat.engine.retries import Retry, wait_told
 
 SOON = {'retry-after-ms': '1'}
 BUSY, DAY = Fail(529, headers=SOON), Fail(429, headers={'retry-after': '86400'})

@@ -21,7 +21,7 @@ from weakref import WeakKeyDictionary
 
 from fastcore.basics import first
 
-from ..drivers import is_async
+from ..engine.threads import is_async
 from .limits import re_key, re_name
 from ..sdk.lazy import pydantic
 
