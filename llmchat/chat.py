@@ -18,13 +18,13 @@ from fastcore.meta import delegates
 
 from .engine.request import CountT, ListT, ReplyT, StreamT, T_
 from .engine.exchange import Client
-from .display import Spent, count, inline, show_chat, spent_line
+from .display.notebook import count, inline, show_chat, Spent, spent_line
 from .engine.drivers import finish, Flow, SyncIO
 from .engine.streams import Stream
 from .engine.storage import Record, turn_from, write_json
 from .engine.loading import file_model, read_chat, warn_left_out
-from .pages import Beside, mk_md, mk_page, write_page
-from .plots import Plot, plot_spent
+from .display.html import Beside, mk_md, mk_page, write_page
+from .display.plot import Plot, plot_spent
 from .protocol.replies import find_blocks
 from .protocol.history import Carried
 from .protocol.requests import ChatSettings

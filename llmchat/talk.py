@@ -21,7 +21,7 @@ from fastcore.basics import noop, patch
 
 from .chat import Chat
 from .engine.exchange import Client
-from .display import by_turn, count, read_history, spent_line, total_spent
+from .display.notebook import by_turn, count, read_history, spent_line, total_spent
 from .engine.streams import Stream
 from .engine.loading import file_model, LeftOut, read_chat
 from .protocol.messages import mk_block

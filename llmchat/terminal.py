@@ -17,7 +17,7 @@ from typing import Any, Callable, TextIO
 
 from fastcore.basics import patch
 
-from .safe import printable, read_markdown
+from .display.safe import printable, read_markdown
 from .sdk.lazy import anthropic, httpx2, LazyModule
 
 # %% ../nbs/07a_terminal.ipynb #41e8122e

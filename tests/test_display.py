@@ -7,9 +7,9 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from common import PDF, PNG, Async, Sync, both, message, needs_recordings, recorded, seeded
 from llmchat import URL, Chat, mk_doc, mk_msg, usage
-from llmchat.display import Screen, Spent, as_markdown, by_turn, read_history, show_chat, total_spent
-from llmchat.plots import plot_spent
-from llmchat.safe import printable
+from llmchat.display.notebook import as_markdown, by_turn, read_history, Screen, show_chat, Spent, total_spent
+from llmchat.display.plot import plot_spent
+from llmchat.display.safe import printable
 from llmchat.sandbox import Sandbox
 from llmchat.sandbox.server import tool_use
 from rendering import TAGS, pages
@@ -146,9 +146,9 @@ class Shell:
     "Stands for IPython: notes what is displayed, and the updates of it"
     def __init__(self, monkeypatch, live=True):
         self.shown = []
-        monkeypatch.setattr('llmchat.display.display', self)
-        monkeypatch.setattr('llmchat.display.monotonic', lambda: 0.0)
-        monkeypatch.setattr('llmchat.display._in_notebook', lambda: True)
+        monkeypatch.setattr('llmchat.display.notebook.display', self)
+        monkeypatch.setattr('llmchat.display.notebook.monotonic', lambda: 0.0)
+        monkeypatch.setattr('llmchat.display.notebook._in_notebook', lambda: True)
         monkeypatch.delenv('IN_TEST', raising=False) if live else monkeypatch.setenv('IN_TEST', '1')
     def Markdown(self, s): return s
     def display(self, s, display_id):
@@ -164,7 +164,7 @@ def test_screen_grows(monkeypatch):
 
 def test_screen_waits_between_updates(monkeypatch):
     shell, clock = Shell(monkeypatch), [0.0]
-    monkeypatch.setattr('llmchat.display.monotonic', lambda: clock[0])
+    monkeypatch.setattr('llmchat.display.notebook.monotonic', lambda: clock[0])
     with Screen(every=1) as screen:
         for i in range(40):
             screen.add('x')
@@ -173,7 +173,7 @@ def test_screen_waits_between_updates(monkeypatch):
 
 def test_screen_takes_a_small_part_of_the_time(monkeypatch):
     shell, clock = Shell(monkeypatch), [0.0]
-    monkeypatch.setattr('llmchat.display.monotonic', lambda: clock[0])
+    monkeypatch.setattr('llmchat.display.notebook.monotonic', lambda: clock[0])
     def slow(s):
         clock[0] += 1
         return s
@@ -198,14 +198,14 @@ def test_what_came_shows_where_it_broke_off(monkeypatch):
     assert shell.shown == ['abc']
 
 def test_without_notebook_it_is_printed(monkeypatch, capsys):
-    monkeypatch.setattr('llmchat.display._in_notebook', lambda: False)
+    monkeypatch.setattr('llmchat.display.notebook._in_notebook', lambda: False)
     with Screen() as screen:
         for o in ['Let \x1b[2Jme.', message([text('Let me.'), call('a', x=1)]), user(result(call('a'), '2')), 'Done', message(['Done'])]: screen.add(o)
     assert capsys.readouterr().out == 'Let [2Jme.\n`a(x=1)`\n→ 2\nDone\n'
 
 @pytest.mark.parametrize('shell,notebook', [('TerminalInteractiveShell', False), ('ZMQInteractiveShell', True), (None, False)])
 def test_where_markdown_renders(monkeypatch, shell, notebook):
-    from llmchat.display import _in_notebook
+    from llmchat.display.notebook import _in_notebook
     module = type('M', (), dict(get_ipython=staticmethod(lambda: shell and type(shell, (), {})())))
     monkeypatch.setitem(sys.modules, 'IPython', module)
     assert _in_notebook() == notebook
@@ -213,7 +213,7 @@ def test_where_markdown_renders(monkeypatch, shell, notebook):
 # ---- plots
 
 def test_without_matplotlib(monkeypatch):
-    monkeypatch.setattr('llmchat.plots.find_spec', lambda name: None)
+    monkeypatch.setattr('llmchat.display.plot.find_spec', lambda name: None)
     with pytest.raises(ImportError, match='pip install matplotlib'): plot_spent([Spent(0, 1, 'm', usage(1), None)])
 
 def test_alternative_text_is_text():

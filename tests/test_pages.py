@@ -7,9 +7,9 @@ from hypothesis import given, strategies as st
 
 from common import PNG, needs_recordings, recorded, seeded
 from llmchat import Chat, mk_msg, usage
-from llmchat.display import Spent
+from llmchat.display.notebook import Spent
 from llmchat.engine.storage import read_kept
-from llmchat.pages import as_html, mk_md, mk_page, page_data, read_page
+from llmchat.display.html import as_html, mk_md, mk_page, page_data, read_page
 from llmchat.sandbox import Sandbox
 from rendering import TAGS
 from test_display import HOLES, blocks, call, check_safe, cited, nasty, result, said, text, user
@@ -109,7 +109,7 @@ def test_markdown(markdown, html): assert html in as_html(markdown)
 def test_long_code_is_not_coloured(): assert '<span' not in as_html('```python\n' + 'x = 1\n' * 50_000 + '```')
 
 def test_without_pygments(monkeypatch):
-    monkeypatch.setattr('llmchat.pages.find_spec', lambda name: name != 'pygments')
+    monkeypatch.setattr('llmchat.display.html.find_spec', lambda name: name != 'pygments')
     assert '<code class="language-python">x = &quot;1&quot;\n</code>' in as_html('```python\nx = "1"\n```')
 
 # ---- chats

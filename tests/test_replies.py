@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 from common import BLOCKS, CITED, PDF, PNG, REPLIES, message, needs_recordings, recorded, seeded
 from llmchat import URL, Chat, contents, find_block, find_blocks, mk_doc, mk_msg
 from llmchat.protocol.replies import safe_contents, show_reply
-from llmchat.safe import safe_markdown
+from llmchat.display.safe import safe_markdown
 from llmchat.sandbox import Sandbox
 from llmchat.sandbox.server import tool_use
 from rendering import PARTS, RENDERERS, TAGS, Page, pages

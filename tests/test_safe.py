@@ -7,10 +7,10 @@ import pytest
 
 from common import LARGE, message
 from llmchat import mk_msg
-from llmchat.display import Spent
-from llmchat.pages import as_html, mk_md, mk_page
+from llmchat.display.notebook import Spent
+from llmchat.display.html import as_html, mk_md, mk_page
 from llmchat.protocol.replies import as_call, show_reply
-from llmchat.safe import printable, read_markdown, safe_line, safe_markdown, safe_text
+from llmchat.display.safe import printable, read_markdown, safe_line, safe_markdown, safe_text
 from llmchat.sandbox.server import tool_use
 from llmchat.talk import Approver
 from llmchat.terminal import View

@@ -18,7 +18,7 @@ from fastcore.basics import noop, patch
 
 from .request import BaseClient, CountT, ListT, ReplyT, StreamT, Totals
 from .exchange import Client
-from ..display import as_messages
+from ..display.notebook import as_messages
 from .drivers import Flow
 from .threads import named
 from .storage import Journal, plain_settings, Record, turn_data, version

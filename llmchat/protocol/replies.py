@@ -13,7 +13,7 @@ import json, re, sys
 from typing import Any, Callable
 
 from .messages import mk_block
-from ..safe import safe_line, safe_markdown
+from ..display.safe import safe_line, safe_markdown
 
 # %% ../../nbs/protocol/02_replies.ipynb #ee4328a9
 def _blocks(r: Any) -> list[Any]:
