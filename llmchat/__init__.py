@@ -10,7 +10,7 @@ from .core import (Chat, Client, LimitReached, ReplyError, Stream, Thinking, Too
 from .files import AsyncFiles, Files
 from .results import NoResult, read_prompts
 from .sandbox import Sandbox
-from .text_editor import str_replace_based_edit_tool, text_editor, text_editor_conf
+from .editor import str_replace_based_edit_tool, text_editor, text_editor_conf
 
 # Names in full, those of `core` too: type checkers take nothing from `__all__ += core.__all__`.
 __all__ = ['AsyncBatch', 'AsyncChat', 'AsyncClient', 'AsyncFiles', 'AsyncStream', 'Batch', 'Chat', 'Client',

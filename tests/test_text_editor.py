@@ -10,10 +10,10 @@ from hypothesis import given, strategies as st
 
 from common import seeded
 from llmchat import AsyncChat, Chat, folder as folder_module, mk_funcres, mk_tool, text_editor, text_editor_conf
-from llmchat.folder import Folder, TextFile, listing, opened, read_text, write_text
+from llmchat.editor.folder import Folder, listing, opened, read_text, TextFile, write_text
 from llmchat.sandbox import Sandbox
 from llmchat.sandbox.server import tool_use
-from llmchat.text_editor import insert_after, lines_of, replace_once, splice
+from llmchat.editor.commands import insert_after, lines_of, replace_once, splice
 from llmchat.engine.tools import BadCall
 from warm import program
 
@@ -329,7 +329,7 @@ def test_insert_takes_the_argument_of_older_models_too(root):
 
 CRASH = '''
 import os, signal, sys
-from llmchat import text_editor
+from llmchat.editor import commands as text_editor
 def die(*args, **kw): os.kill(os.getpid(), signal.SIGKILL)
 point, root, command = sys.argv[1:]
 if point == 'write':
@@ -387,7 +387,7 @@ def test_what_others_changed_meanwhile_is_left_alone(root):
 
 WORKER = """
 import sys
-from llmchat import text_editor
+from llmchat.editor import commands as text_editor
 from llmchat.engine.tools import BadCall
 root, n = sys.argv[1:]
 edit, done = text_editor(root), []

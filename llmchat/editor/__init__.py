@@ -1,0 +1,2 @@
+from .commands import *
+from .commands import __all__
