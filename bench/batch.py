@@ -11,7 +11,7 @@ import anthropic, httpx2
 root = Path(__file__).parents[1]
 sys.path.insert(0, str(root/'tests'))
 
-from llmchat import jobs
+from llmchat.batch import jobfile as jobs
 from llmchat.batch import Batch
 
 N = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000

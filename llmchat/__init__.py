@@ -8,7 +8,7 @@ from .core import (Chat, Client, LimitReached, ReplyError, Stream, Thinking, Too
     fetch_conf, find_block, find_blocks, find_model, mk_doc, mk_funcres, mk_msg, mk_msgs, mk_tool, mk_tool_choice,
     mk_toolres, model_info, models, search_conf, usage)
 from .files import AsyncFiles, Files
-from .results import NoResult, read_prompts
+from .batch.results import NoResult, read_prompts
 from .sandbox import Sandbox
 from .editor import str_replace_based_edit_tool, text_editor, text_editor_conf
 

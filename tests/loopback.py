@@ -86,7 +86,7 @@ class Prompts:
 def work(port, path, n, part=None, to=None):
     "Do the job, or go on with it; print what it took, or write it to a file"
     import anthropic
-    from llmchat import jobs
+    from llmchat.batch import jobfile as jobs
     from llmchat.batch import Batch
     jobs.max_requests = part or jobs.max_requests
     cli = anthropic.Anthropic(api_key='k', base_url=f'http://127.0.0.1:{port}')

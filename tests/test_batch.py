@@ -11,7 +11,8 @@ from genai_prices import Usage as Tokens, calc_price
 from common import MODEL, PDF, PNG, PREFILLS, check_request
 from llmchat import Chat, Sandbox, jobs, mk_doc
 from llmchat.sandbox.responses import Answer, Fail, fail_answer
-from llmchat.batch import AsyncBatch, Batch, NoResult, read_prompts
+from llmchat.batch import AsyncBatch, Batch
+from llmchat.batch.batch import NoResult, read_prompts
 from llmchat.engine.model_info import infos
 from llmchat.sandbox.server import mk_model, tool_use
 from llmchat.engine.structured import ReplyError

@@ -7,7 +7,7 @@ import pytest
 from common import CITED, MODEL, PDF, PNG, both, case_name, check_history, now, sums
 from llmchat import AsyncChat, Batch, Chat, Client, Sandbox, fetch_conf, mk_doc, search_conf
 from llmchat.engine.request import BaseClient
-from llmchat.jobs import Job
+from llmchat.batch.jobfile import Job
 from llmchat.engine.storage import file_settings, write_json
 from llmchat.engine.loading import LeftOut
 from llmchat.protocol.messages import mk_msgs

@@ -1,0 +1,2 @@
+from .batch import *
+from .batch import __all__
