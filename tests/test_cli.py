@@ -8,11 +8,12 @@ from threading import Event, Thread
 import httpx2, pytest
 
 import llmchat
-from llmchat.cli import local_sp, main
+from llmchat.cli.command import local_sp
+from llmchat.cli import main
 from llmchat.core import Chat
 from llmchat.sandbox.server import Fail, mk_events, mk_reply, sse
 from llmchat.sandbox import Sandbox
-from llmchat.talk import Talk
+from llmchat.cli.repl import Talk
 from warm import program
 
 COMMAND, REAL = program('llmchat'), str(Path(sys.executable).with_name('llmchat'))
@@ -179,7 +180,7 @@ def test_status_is_named(capsys, monkeypatch, reply, said):
 
 def test_long_word_is_cut(run, monkeypatch):
     def fails(*args, **kw): raise ValueError('x' * 1000)
-    monkeypatch.setattr('llmchat.cli.mk_chat', fails)
+    monkeypatch.setattr('llmchat.cli.command.mk_chat', fails)
     one_line(run('Hi')[2], 'x' * 400)
 
 @pytest.fixture
@@ -200,7 +201,7 @@ def test_conversation_without_a_home(homeless, monkeypatch):
     def typed():
         for line in lines: return line
         raise EOFError
-    monkeypatch.setattr('llmchat.talk.read_prompt', typed)
+    monkeypatch.setattr('llmchat.cli.repl.read_prompt', typed)
     talk = Talk(Chat('sandbox', cli=Sandbox(['Hello']).client()))
     talk.run()
     assert len(talk.chat.h) == 2
@@ -251,7 +252,7 @@ def test_nothing_to_ask(run, args, pipe):
 @pytest.mark.parametrize('error', [KeyError('x'), AttributeError('x')])
 def test_bugs_show_themselves(run, monkeypatch, error):
     def buggy(*args, **kw): raise error
-    monkeypatch.setattr('llmchat.cli.mk_chat', buggy)
+    monkeypatch.setattr('llmchat.cli.command.mk_chat', buggy)
     with pytest.raises(type(error)): run('Hi')
 
 # ---- as a process

@@ -12,8 +12,8 @@ from llmchat.display.html import as_html, mk_md, mk_page
 from llmchat.protocol.replies import as_call, show_reply
 from llmchat.display.safe import printable, read_markdown, safe_line, safe_markdown, safe_text
 from llmchat.sandbox.server import tool_use
-from llmchat.talk import Approver
-from llmchat.terminal import View
+from llmchat.cli.repl import Approver
+from llmchat.cli.terminal import View
 from llmchat.protocol.usage import usage
 from rendering import RENDERERS, TAGS, hostile_texts, pages
 from test_pages import check_page

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pexpect, pytest
 
-from llmchat.terminal import Formatted, View, whole_blocks
+from llmchat.cli.terminal import Formatted, View, whole_blocks
 from test_cli import COMMAND, KEY, REAL, env, run, server # noqa: F401
 from llmchat.sandbox.server import mk_events, mk_reply, sse, tool_use
 import test_cli

@@ -7,7 +7,7 @@ before it begins, such as PYTHONUTF8, has no effect; tests of that, and of what 
 import json, os, signal, socket, sys
 
 KINDS = dict(
-    llmchat=['anthropic.resources.messages', 'genai_prices', 'llmchat.talk', 'rich.live', 'rich.markdown'],
+    llmchat=['anthropic.resources.messages', 'genai_prices', 'llmchat.cli.repl', 'rich.live', 'rich.markdown'],
     tools=['anthropic.resources.messages', 'nbdev.test', 'nbdev.clean', 'IPython', 'pytest'])
 PROGRAMS = dict(llmchat='llmchat', python='tools', pytest='tools', **{'nbdev-test': 'tools', 'nbdev-clean': 'tools'})
 

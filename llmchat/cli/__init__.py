@@ -1,0 +1,2 @@
+from .command import *
+from .command import __all__
