@@ -1,4 +1,4 @@
-"""TODO promise of streams
+"""What a user loops over: replies piece by piece, and loops of replies
 
 Docs: https://llmchat-owner.github.io/llmchat/engine/streams.html.md"""
 

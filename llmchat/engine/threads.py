@@ -1,4 +1,4 @@
-"""TODO promise of threads
+"""Functions of the user in threads of their own, waited for with or without `await`
 
 Docs: https://llmchat-owner.github.io/llmchat/engine/threads.html.md"""
 

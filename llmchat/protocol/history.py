@@ -1,4 +1,4 @@
-"""TODO promise of history
+"""From the history of a conversation to the messages that a request can have
 
 Docs: https://llmchat-owner.github.io/llmchat/protocol/history.html.md"""
 

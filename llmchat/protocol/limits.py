@@ -1,4 +1,4 @@
-"""TODO promise of limits
+"""What the API takes: sizes, names, versions, media types
 
 Docs: https://llmchat-owner.github.io/llmchat/protocol/limits.html.md"""
 

@@ -1,4 +1,4 @@
-"""TODO promise of errors
+"""Errors of the SDK's own classes for replies that break off, or are none
 
 Docs: https://llmchat-owner.github.io/llmchat/sdk/errors.html.md"""
 

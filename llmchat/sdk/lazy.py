@@ -1,4 +1,4 @@
-"""TODO promise of lazy
+"""The SDK and what belongs to it, imported when first used, and the models that it knows
 
 Docs: https://llmchat-owner.github.io/llmchat/sdk/lazy.html.md"""
 

@@ -1,4 +1,4 @@
-"""TODO promise of secrets
+"""What must not appear in any text, and how it is taken out of errors
 
 Docs: https://llmchat-owner.github.io/llmchat/sdk/secrets.html.md"""
 
