@@ -9,7 +9,8 @@ import anthropic, httpx2, pytest
 from genai_prices import Usage as Tokens, calc_price
 
 from common import MODEL, PDF, PNG, PREFILLS, check_request
-from llmchat import Chat, Sandbox, jobs, mk_doc
+from llmchat import Chat, Sandbox, mk_doc
+from llmchat.batch import jobfile as jobs
 from llmchat.sandbox.responses import Answer, Fail, fail_answer
 from llmchat.batch import AsyncBatch, Batch
 from llmchat.batch.batch import NoResult, read_prompts

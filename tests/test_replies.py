@@ -194,5 +194,5 @@ def test_fields_of_a_reply_are_shown():
     check_safe(shown, TAGS | {'details', 'summary'})
 
 def test_the_display_costs_nothing_without_a_notebook():
-    code = "import sys, llmchat.replies as r; assert not r.register_display() and not {'IPython', 'anthropic'} & sys.modules.keys()"
+    code = "import sys, llmchat.protocol.replies as r; assert not r.register_display() and not {'IPython', 'anthropic'} & sys.modules.keys()"
     subprocess.run([sys.executable, '-c', code], check=True)

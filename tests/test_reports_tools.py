@@ -10,7 +10,8 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from common import MODEL, PNG, both
-from llmchat import AsyncChat, Batch, Chat, Client, ReplyError, Sandbox, ToolResult, mk_funcres, mk_tool, tools
+from llmchat import AsyncChat, Batch, Chat, Client, ReplyError, Sandbox, ToolResult, mk_funcres, mk_tool
+from llmchat.engine import tools
 from llmchat.sandbox.server import Fail, mk_model, tool_use
 from llmchat.protocol.schemas import schema_of
 from test_structured import each, kinds

@@ -281,7 +281,7 @@ def test_without_jsonschema_a_warning_says_what_to_install(monkeypatch):
     assert bad_schema(dict(type='text'))
 
 def test_the_table_loads_nothing_heavy():
-    code = "import sys, llmchat.rules, llmchat.validation; assert not {'anthropic', 'jsonschema', 'pydantic', 'pydantic_core'} & sys.modules.keys()"
+    code = "import sys, llmchat.sandbox.rules, llmchat.sandbox.validation; assert not {'anthropic', 'jsonschema', 'pydantic', 'pydantic_core'} & sys.modules.keys()"
     subprocess.run([sys.executable, '-c', code], check=True)
 
 @seeded

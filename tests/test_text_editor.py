@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from common import seeded
-from llmchat import AsyncChat, Chat, folder as folder_module, mk_funcres, mk_tool, text_editor, text_editor_conf
+from llmchat import AsyncChat, Chat, mk_funcres, mk_tool, text_editor, text_editor_conf
+from llmchat.editor import folder as folder_module
 from llmchat.editor.folder import Folder, listing, opened, read_text, TextFile, write_text
 from llmchat.sandbox import Sandbox
 from llmchat.sandbox.server import tool_use

@@ -5,7 +5,8 @@ from time import time
 
 import anthropic, httpx2, pytest
 from common import MODEL, Async, Sync, both
-from llmchat import AsyncClient, Chat, Client, Sandbox, clouds
+from llmchat import AsyncClient, Chat, Client, Sandbox
+from llmchat.sandbox import clouds
 from llmchat.sandbox.server import Cut, Fail
 from llmchat.engine.retries import Retry, wait_told
 
