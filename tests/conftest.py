@@ -27,8 +27,3 @@ def pytest_runtest_makereport():
     report = yield
     report.sections = [(name, text.encode(errors='backslashreplace').decode()) for name, text in report.sections]
     return report
-
-@pytest.hookimpl
-def pytest_make_parametrize_id(val):
-    "The same name in each process that tests: without the address of an object"
-    return getattr(val, '__name__', type(val).__name__) if ' at 0x' in repr(val) else None

@@ -7,7 +7,7 @@ from typing import Any
 import anthropic, pytest
 from anthropic.lib.tools import ToolError
 
-from common import MODEL, PDF, PNG, JPEG, Sync, both, check_history, message
+from common import MODEL, PDF, PNG, JPEG, Sync, both, check_history, message, case_name
 from llmchat import Chat, Client, Sandbox, ToolResult, mk_doc, mk_funcres, mk_msg
 from llmchat.sandbox.server import Cut, Fail, mk_model, tool_use
 
@@ -97,7 +97,7 @@ def raiser(e):
     return give
 
 @pytest.mark.parametrize('tool', [giver(ToolResult('', is_error=True)), giver(ToolResult(None, is_error=True)), giver(ToolResult(' \n', is_error=True)),
-    giver(ToolResult([text('')], is_error=True)), raiser(ToolError('')), raiser(ToolError([])), raiser(ToolError([text(' ')])), raiser(ToolError([image(JUNK)]))], ids=str)
+    giver(ToolResult([text('')], is_error=True)), raiser(ToolError('')), raiser(ToolError([])), raiser(ToolError([text(' ')])), raiser(ToolError([image(JUNK)]))], ids=case_name)
 def test_an_error_has_words(tool):
     chat = Chat(MODEL, Sandbox([[tool_use('give')], 'Done.']).client(), tools=[tool])
     chat('Hi')
