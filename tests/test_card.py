@@ -9,7 +9,7 @@ from llmchat import URL, Sandbox, fetch_conf, mk_doc, mk_msg, search_conf
 from llmchat.protocol.requests import Settings
 
 nbs = Path(__file__).parent.parent/'nbs'
-pages = sorted(nbs.rglob('10*.ipynb'))
+pages = sorted((nbs/'card').glob('*.ipynb'))
 cells = [(p.stem, c['cell_type'], ''.join(c['source'])) for p in pages for c in json.loads(p.read_text(encoding='utf-8'))['cells']]
 
 # The entries of the card, and words that the page shows under each
@@ -47,7 +47,7 @@ def sections():
         elif at is not None: at.append((kind, source))
     return res
 
-def test_the_card_has_three_pages(): assert [p.stem for p in pages] == ['10_card', '10a_card_tokens', '10b_card_running']
+def test_the_card_has_three_pages(): assert [p.stem for p in pages] == ['00_card', '01_tokens', '02_running']
 
 def test_every_entry_is_there_and_no_other(): assert set(sections()) == set(ENTRIES)
 

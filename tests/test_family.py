@@ -33,7 +33,7 @@ def answer(body):
 def test_a_script_of_the_family(tmp_path, monkeypatch, capsys):
     (tmp_path/'flowers.png').write_bytes(PNG)
     monkeypatch.setenv('ANTHROPIC_API_KEY', 'sk-ant-12345678')
-    from llmchat.engine import model_info as models
+    from llmchat import models
     sb = Sandbox(answer, models=[mk_model(m, prefill='4-5' in m) for m in models])
     with sb.patch(): runpy.run_path(str(Path(__file__).with_name('family.py')), dict(picture=str(tmp_path/'flowers.png')))
     assert len(sb.requests) > 30

@@ -12,12 +12,10 @@ from llmchat.sandbox.server import tool_use
 # ---- never locked
 
 PACKAGE = os.path.dirname(llmchat.__file__)
-SANDBOX = 'sandbox', 'answers', 'rules', 'dialog_rules', 'media_rules', 'routes', 'caching', 'faults', 'validation', 'through', 'clouds'
 
 def ours(path):
     "Is it a module of the package, the sandbox aside?"
-    folder, name = os.path.split(path)
-    return folder == PACKAGE and name.removesuffix('.py') not in SANDBOX
+    return path.startswith(PACKAGE + os.sep) and not path.startswith(os.path.join(PACKAGE, 'sandbox'))
 
 class Interrupt:
     "Raises KeyboardInterrupt at the n-th line of the package that runs"

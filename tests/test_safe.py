@@ -84,7 +84,7 @@ def test_approval_in_one_line(call, monkeypatch):
     out, keys = Terminal(), Terminal('n\n')
     monkeypatch.setattr('sys.stderr', out)
     monkeypatch.setattr('sys.stdin', keys)
-    assert Approver(View(io.StringIO()))(call) == 'The user declined.'
+    assert Approver(View(io.StringIO()))(call) is False
     check_terminal(out.getvalue())
     assert out.getvalue().startswith('Run ') and '\n' not in out.getvalue() and '\u202e' not in out.getvalue()
 

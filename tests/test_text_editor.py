@@ -330,7 +330,7 @@ def test_insert_takes_the_argument_of_older_models_too(root):
 
 CRASH = '''
 import os, signal, sys
-from llmchat.editor import commands as text_editor
+from llmchat.editor import text_editor
 def die(*args, **kw): os.kill(os.getpid(), signal.SIGKILL)
 point, root, command = sys.argv[1:]
 if point == 'write':
@@ -388,7 +388,7 @@ def test_what_others_changed_meanwhile_is_left_alone(root):
 
 WORKER = """
 import sys
-from llmchat.editor import commands as text_editor
+from llmchat.editor import text_editor
 from llmchat.engine.tools import BadCall
 root, n = sys.argv[1:]
 edit, done = text_editor(root), []
@@ -556,5 +556,5 @@ def test_in_a_chat(root, talk, given):
 def test_calls_of_one_reply_run_in_their_order(root): assert not mk_tool(text_editor(root)).parallel
 
 def test_the_sdk_is_not_imported():
-    code = "import sys, llmchat.text_editor as _; print(*{'anthropic', 'httpx2', 'pydantic'} & sys.modules.keys())"
+    code = "import sys, llmchat.editor as _; print(*{'anthropic', 'httpx2', 'pydantic'} & sys.modules.keys())"
     assert subprocess.check_output([sys.executable, '-c', code], text=True).strip() == ''

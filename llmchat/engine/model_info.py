@@ -49,7 +49,7 @@ _sdks = 'The model .* is deprecated'
 def _hush() -> None:
     "Let the SDK's warnings about calls made here not repeat ours"
     if any(f[0] == 'ignore' and f[1] and f[1].pattern == _sdks for f in warnings.filters): return
-    warnings.filterwarnings('ignore', _sdks, DeprecationWarning, r'llmchat\.drivers$')
+    warnings.filterwarnings('ignore', _sdks, DeprecationWarning, r'llmchat\.engine\.drivers$')
 
 @cache
 def _last_days() -> dict[str, Any]:
