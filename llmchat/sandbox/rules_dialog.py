@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from itertools import takewhile
+from typing import Any
 
 from .rules import Asked, Json, rule, Spot, takes, Turn
 from ..protocol.limits import (
