@@ -1,0 +1,82 @@
+"The arrows of the house: which folder of the package may import which, and in which order a folder is read."
+import ast, json, re
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+root = Path(__file__).parent.parent
+floors = [['cli'], ['batch', 'files', 'local'], ['asink'], ['toolloop'], ['core'], ['editor', 'display'], ['engine'],
+    ['protocol'], ['sdk']]
+allowed = {room: {r for below in floors[i+1:] for r in below} for i,floor in enumerate(floors) for room in floor}
+allowed |= {'sandbox': {'protocol', 'sdk'}}
+
+# Pairs of a module and a room that are meant, each with the reason.
+by_name = {('engine.loading', 'sandbox'), # Saved chats are judged by the API's rules, which need `protocol` and `sdk` alone
+    ('sdk.clients', 'local')} # The module that answers for 'local', looked up when such a client is made
+
+# What should not be, as pairs of importing and imported module. One that is needed no longer fails.
+exceptions = {
+    ('chat', 'toolloop'), # What a chat is stands before the loop and after it, until `core` defines it
+    ('core', 'chat'),
+    ('engine.exchange', 'engine.structured'), # Structured values do not need an exchange: they could come first
+    ('engine.storage', 'sandbox.rules'), # A type alias
+    ('engine.turns', 'display.notebook'), # `as_messages`
+    ('protocol.replies', 'display.safe'), # Formatters
+    ('protocol.schemas', 'engine.threads'), # `is_async`
+    ('sandbox.server', 'engine.model_info')} # `infos`, which a patched sandbox empties
+
+def module(path): return '.'.join(path.relative_to(root/'llmchat').with_suffix('').parts).removesuffix('__init__').rstrip('.')
+modules = {module(p): p for p in (root/'llmchat').rglob('*.py') if p.name != '_modidx.py'}
+def room(name): return {'chat': 'core'}.get(top := name.partition('.')[0], top)
+
+
+def named(node, name):
+    "The full names that the statement `node` of the module `name` imports"
+    here = ['llmchat', *name.split('.')][:None if modules[name].name == '__init__.py' else -1]
+    if isinstance(node, ast.Import): return [a.name for a in node.names]
+    if isinstance(node, ast.ImportFrom):
+        base = [*here[:len(here) + 1 - node.level], node.module or ''] if node.level else [node.module]
+        return ['.'.join(filter(None, [*base, a.name])) for a in node.names]
+    if isinstance(node, ast.Call) and ast.unparse(node.func).endswith('import_module'):
+        return [a.value for a in node.args if isinstance(a, ast.Constant)]
+    return []
+
+def imported(name):
+    "The modules of the package that `name` imports, in functions too; `from llmchat import …` is the package itself"
+    for node in ast.walk(ast.parse(modules[name].read_text(encoding='utf-8'))):
+        for full in named(node, name):
+            top,*parts = full.split('.')
+            if top != 'llmchat' or parts == ['__version__']: continue
+            yield next(m for i in range(len(parts), -1, -1) if (m := '.'.join(parts[:i])) in modules)
+
+arrows = {(name, other) for name in modules if name for other in imported(name)}
+
+def notebooks():
+    "For each module its notebook's folder and name, by which a folder is read"
+    for p in (root/'nbs').rglob('*.ipynb'):
+        code = '\n'.join(''.join(c['source']) for c in json.loads(p.read_text(encoding='utf-8'))['cells'])
+        if m := re.search(r'^#\|\s*default_exp (\S+)', code, re.M): yield m[1], (p.parent, p.name)
+
+order = dict(notebooks())
+
+def wrong(name, other):
+    "Does this import point up, or to a later notebook of the same folder?"
+    if room(name) != room(other): return room(other) not in allowed[room(name)] and (name, room(other)) not in by_name
+    return {name, other} <= order.keys() and order[name][0] == order[other][0] and order[name] < order[other]
+
+def loads(name):
+    "What Python loads for the modules that `name` imports: those and the packages around them"
+    for other in (o for n,o in arrows if n == name and (n, room(o)) not in by_name):
+        parts = other.split('.')
+        yield from ('.'.join(parts[:i]) for i in range(1, len(parts) + 1) if not name.startswith('.'.join(parts[:i]) + '.'))
+
+def test_every_module_has_a_room(): assert {room(n) for n in modules if n} == set(allowed)
+def test_arrows_point_down(): assert {a for a in arrows if wrong(*a)} - exceptions == set()
+def test_there_is_no_circle(): list(TopologicalSorter({n: set(loads(n)) - {n} for n in modules}).static_order())
+
+@pytest.mark.parametrize('arrow', sorted(exceptions))
+def test_exception_is_needed(arrow): assert arrow in arrows and wrong(*arrow)
+
+@pytest.mark.parametrize('arrow', sorted(by_name))
+def test_what_is_meant_is_used(arrow): assert arrow in {(n, room(o)) for n,o in arrows}
