@@ -10,7 +10,7 @@ import cachy.core, httpx2
 from IPython.display import Markdown, display
 
 from llmchat.local import address, alias, find_model_file
-from llmchat.protocol.replies import register_display
+from llmchat.display.notebook import register_display
 from llmchat.sdk.lazy import anthropic, default_model
 from llmchat.sdk.clients import mk_cli
 

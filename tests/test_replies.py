@@ -9,7 +9,7 @@ from hypothesis import given, strategies as st
 
 from common import BLOCKS, CITED, PDF, PNG, REPLIES, message, needs_recordings, recorded, seeded
 from llmchat import URL, Chat, contents, find_block, find_blocks, mk_doc, mk_msg
-from llmchat.protocol.replies import safe_contents, show_reply
+from llmchat.display.notebook import safe_contents, show_reply
 from llmchat.display.safe import safe_markdown
 from llmchat.sandbox import Sandbox
 from llmchat.sandbox.server import tool_use
@@ -194,5 +194,5 @@ def test_fields_of_a_reply_are_shown():
     check_safe(shown, TAGS | {'details', 'summary'})
 
 def test_the_display_costs_nothing_without_a_notebook():
-    code = "import sys, llmchat.protocol.replies as r; assert not r.register_display() and not {'IPython', 'anthropic'} & sys.modules.keys()"
+    code = "import sys, llmchat.display.notebook as r; assert not r.register_display() and not {'IPython', 'anthropic'} & sys.modules.keys()"
     subprocess.run([sys.executable, '-c', code], check=True)

@@ -9,7 +9,8 @@ from common import LARGE, message
 from llmchat import mk_msg
 from llmchat.display.notebook import Spent
 from llmchat.display.html import as_html, mk_md, mk_page
-from llmchat.protocol.replies import as_call, show_reply
+from llmchat.display.notebook import show_reply
+from llmchat.protocol.replies import as_call
 from llmchat.display.safe import printable, read_markdown, safe_line, safe_markdown, safe_text
 from llmchat.sandbox.server import tool_use
 from llmchat.cli.repl import Approver

@@ -6,7 +6,8 @@ Docs: https://llmchat-owner.github.io/llmchat/display/notebook.html.md"""
 
 # %% auto #0
 __all__ = ['marks', 'display', 'Piece', 'Said', 'no_marks', 'as_messages', 'read_history', 'inline', 'as_markdown', 'Spent',
-           'usd', 'count', 'spent_line', 'total_spent', 'by_turn', 'show_chat', 'Screen']
+           'usd', 'count', 'spent_line', 'total_spent', 'by_turn', 'show_chat', 'safe_contents', 'show_reply',
+           'register_display', 'Screen']
 
 # %% ../../nbs/display/01_notebook.ipynb #e8ad3a4a
 import json, os, re, sys
@@ -22,7 +23,7 @@ from fastcore.basics import patch
 from ..engine.streams import _Loop, AsyncStream, Stream
 from ..engine.drivers import End
 from ..protocol.messages import mk_block
-from ..protocol.replies import as_call, as_media, cited, contents, show_reply
+from ..protocol.replies import as_call, as_media, cited, code_span, contents, read_reply
 from .safe import printable, safe_line, safe_markdown, safe_text
 from ..sdk.lazy import LazyModule
 from ..protocol.events import Thinking
@@ -284,6 +285,41 @@ def show_chat(
     folds = [_fold('System prompt', safe_markdown(system))] * bool(system)
     if old: folds.append(_fold(count(len(old), 'earlier turn'), '\n\n'.join(old)))
     return '\n\n'.join(folds + turns[len(old):])
+
+# %% ../../nbs/display/01_notebook.ipynb #ce9a8684
+def _fields(r: Any) -> str:
+    "A reply's fields but its content, as a list"
+    fields = r.to_dict(mode='json', exclude_none=True, warnings=False).items()
+    shown = {k: v if isinstance(v, str) else json.dumps(v, ensure_ascii=False) for k, v in fields
+        if k not in ('content', 'parsed_output')}
+    rows = [f'- {safe_line(f"{k}: {code_span(v)}")}' for k, v in shown.items()]
+    return '<details>\n\n' + '\n'.join(rows) + '\n\n</details>'
+
+def safe_contents(
+    r: Any # An SDK message, a message dict, or a list of blocks
+) -> str: # Markdown
+    "As `contents`, but safe to render"
+    blocks = _blocks(dict(content=r) if isinstance(r, (str, list, tuple)) else r)
+    return read_reply(blocks, lambda text: marks.sub(r'[^\1]', safe_markdown(text)), safe_line, _mark)
+
+def show_reply(
+    r: Any # An SDK message
+) -> str: # Markdown, safe to render
+    "A reply as a notebook shows it: its text, then its fields folded away"
+    return f'{safe_contents(r)}\n\n{_fields(r)}'
+
+# %% ../../nbs/display/01_notebook.ipynb #55532b40
+_reply_types = [('anthropic.types.message', 'Message'), ('anthropic.types.parsed_message', 'ParsedMessage')]
+
+def register_display() -> bool: # Was there an IPython to register with?
+    "Teach a running IPython to show replies as Markdown"
+    shell = sys.modules['IPython'].get_ipython() if 'IPython' in sys.modules else None
+    if shell is None: return False
+    markdown = shell.display_formatter.formatters['text/markdown']
+    for mod, name in _reply_types: markdown.for_type_by_name(mod, name, show_reply)
+    return True
+
+register_display()
 
 # %% ../../nbs/display/01_notebook.ipynb #566e8fb3
 display: Any = LazyModule('IPython.display')

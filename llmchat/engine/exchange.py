@@ -18,7 +18,8 @@ from .request import BaseClient, CountT, ListT, ReplyT, StreamT, T_, unreadable
 from .drivers import ask, Flow
 from .streams import Stream
 from ..protocol.messages import mk_msg, mk_msgs, told_apart
-from ..protocol.replies import find_blocks, show_reply
+from ..display.notebook import show_reply
+from ..protocol.replies import find_blocks
 from .model_info import info_if_any, warn_deprecated
 from ..protocol.history import Carried
 from ..protocol.requests import (
