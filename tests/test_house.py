@@ -20,10 +20,8 @@ exceptions = {
     ('chat', 'toolloop'), # What a chat is stands before the loop and after it, until `core` defines it
     ('core', 'chat'),
     ('engine.exchange', 'engine.structured'), # Structured values do not need an exchange: they could come first
-    ('engine.storage', 'sandbox.rules'), # A type alias
     ('engine.turns', 'display.notebook'), # `as_messages`
     ('protocol.replies', 'display.safe'), # Formatters
-    ('protocol.schemas', 'engine.threads'), # `is_async`
     ('sandbox.server', 'engine.model_info')} # `infos`, which a patched sandbox empties
 
 def module(path): return '.'.join(path.relative_to(root/'llmchat').with_suffix('').parts).removesuffix('__init__').rstrip('.')

@@ -22,7 +22,8 @@ from typing import Any, NamedTuple
 
 from fastcore.basics import patch
 
-from .threads import _awaited, _call, _late, in_thread, is_async
+from .threads import _awaited, _call, _late, in_thread
+from ..protocol.schemas import is_async
 from ..sdk.lazy import anyio, asyncio
 
 # %% ../../nbs/engine/01_drivers.ipynb #69fb3deb

@@ -19,7 +19,7 @@ from warnings import warn
 
 from fastcore.basics import first, patch
 
-from ..sandbox.rules import Json
+from ..protocol.limits import Json
 
 
 

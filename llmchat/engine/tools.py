@@ -22,11 +22,10 @@ from fastcore.basics import noop
 
 from ..protocol.encoding import Schemas, to_send
 from .drivers import ask, finish, Flow, SyncIO
-from .threads import is_async
 from ..protocol.messages import is_blank, media_type, mk_block, mk_msg, picture_block, sound_block
 from ..protocol.replies import find_blocks
 from ..protocol.schemas import (
-    BadCall, bind, check, mk_tool, re_name, schema_of, Tool, tool_name, ToolSchema)
+    BadCall, bind, check, is_async, mk_tool, re_name, schema_of, Tool, tool_name, ToolSchema)
 from ..sdk.lazy import anthropic, anyio, pydantic
 from ..protocol.events import check_sendable
 
