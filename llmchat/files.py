@@ -18,7 +18,7 @@ from fastcore.meta import delegates
 from .asink import AsyncClient
 from .engine.request import BaseClient
 from .engine.exchange import Client
-from .engine.drivers import ask, Flow
+from .engine.drivers import Apply, Call, Flow
 from .protocol.messages import media_type
 from .sdk.clients import need_key
 from .sdk.lazy import anthropic
@@ -79,7 +79,7 @@ def _uploaded(self: BaseFiles, file: tuple[str, bytes, str], expires: int | None
     key = name, sha256(data).hexdigest(), mime
     kw = {} if expires is None else dict(expires_in_seconds=expires)
     if kw or key not in self._known:
-        self._known[key] = yield ask('call', 'files.upload', dict(file=file) | kw)
+        self._known[key] = yield Call('files.upload', dict(file=file) | kw)
     return self._known[key]
 
 # %% ../nbs/03_files.ipynb #94379141
@@ -97,10 +97,10 @@ def upload(self: Files,
 @patch
 def _listed(self: BaseFiles) -> Flow:
     "All files, page by page"
-    page = yield ask('call', 'files.list', dict(limit=1000))
+    page = yield Call('files.list', dict(limit=1000))
     res = [*page.data]
     while page.next_page:
-        page = yield ask('call', 'files.list', dict(limit=1000, page=page.next_page))
+        page = yield Call('files.list', dict(limit=1000, page=page.next_page))
         res += page.data
     return res
 
@@ -114,7 +114,7 @@ def _id(file: Any) -> str: return file if isinstance(file, str) else file.id
 
 @patch
 def _found(self: BaseFiles, file: Any) -> Flow:
-    return (yield ask('call', 'files.retrieve_metadata', dict(file_id=_id(file))))
+    return (yield Call('files.retrieve_metadata', dict(file_id=_id(file))))
 
 @patch
 def get(self: Files,
@@ -128,7 +128,7 @@ def get(self: Files,
 def _deleted(self: BaseFiles, id: str) -> Flow:
     "Delete a file; the same bytes can then be uploaded again"
     self._known = {k: f for k, f in self._known.items() if f.id != id}
-    return (yield ask('call', 'files.delete', dict(file_id=id)))
+    return (yield Call('files.delete', dict(file_id=id)))
 
 @patch
 def delete(self: Files,
@@ -141,8 +141,8 @@ def delete(self: Files,
 @patch
 def _downloaded(self: BaseFiles, file: Any) -> Flow:
     "Open the download, and read it to its end"
-    r = yield ask('call', 'files.download', dict(file_id=_id(file)))
-    return (yield ask('apply', r.read, None))
+    r = yield Call('files.download', dict(file_id=_id(file)))
+    return (yield Apply(r.read))
 
 @patch
 def download(self: Files,

@@ -14,7 +14,7 @@ from typing import Any
 
 from fastcore.basics import noop
 
-from .engine.drivers import ask, End, Flow, PART
+from .engine.drivers import Apply, End, Flow, PART
 from .protocol.messages import mk_msg
 from .engine.tools import cut_off
 
@@ -47,6 +47,6 @@ def loop_course(
         yield End(r) if stream else r
         yield from results
         if not _goes_on(r, results): break
-        if cont_func is not noop and not (yield ask('apply', partial(cont_func, *chat.h[-3:]), None)): break
+        if cont_func is not noop and not (yield Apply(partial(cont_func, *chat.h[-3:]))): break
         msg = None
     return done

@@ -15,7 +15,7 @@ from typing import Any
 
 from fastcore.basics import patch
 
-from ..engine.drivers import ask, Flow
+from ..engine.drivers import Apply, Call, Close, Fetch, Flow, Read
 from .jobfile import is_json, Job, Part
 from ..sdk.lazy import anthropic, httpx2
 from ..sdk.errors import broken
@@ -92,7 +92,7 @@ class Sending:
         self.age: dict[int, float] = {} # Of parts in doubt: seconds since they were first looked for
         self.maybe: dict[int, list[str]] = {} # Of parts in doubt: batches that they may have become
 
-    def pause(self, seconds: float) -> Flow: yield ask('apply', partial(self.sleep, seconds), None)
+    def pause(self, seconds: float) -> Flow: yield Apply(partial(self.sleep, seconds))
 
     @property
     def in_doubt(self) -> list[Part]:
@@ -103,12 +103,12 @@ class Sending:
 @patch
 def _send(self: Sending, bar: Any) -> Flow:
     "Send the next part"
-    newest = yield ask('call', 'messages.batches.list', dict(limit=1))
+    newest = yield Call('messages.batches.list', dict(limit=1))
     after = [[b.id, b.created_at.isoformat()] for b in newest.data]
     part = self.job.intend(after[0] if after else None)
     headers = {'content-type': 'application/json', 'content-length': str(self.job.body_size(part))}
     try:
-        b = yield ask('call', 'post', dict(path='/v1/messages/batches', content=self.body(self.job, part),
+        b = yield Call('post', dict(path='/v1/messages/batches', content=self.body(self.job, part),
             cast_to=anthropic.types.messages.MessageBatch,
             options=dict(headers=self.job.about['headers'] | headers, max_retries=0)))
     except Exception as e: yield from self._failed(part, e)
@@ -135,14 +135,14 @@ def _failed(self: Sending, part: Part, e: Exception) -> Flow:
 def _look(self: Sending, part: Part) -> Flow:
     "Batches that a part in doubt may have become"
     known = {p.batch for p in self.job.parts} | part.others
-    page = yield ask('call', 'messages.batches.list', dict(limit=100))
+    page = yield Call('messages.batches.list', dict(limit=100))
     found = []
     while True:
         for b in since(page, part.after):
             if b is None: return found
             if b.id not in known and count_of(b) == part.count: found.append(b.id)
         if not page.has_more: return found
-        page = yield ask('call', 'messages.batches.list', dict(limit=100, after_id=page.last_id))
+        page = yield Call('messages.batches.list', dict(limit=100, after_id=page.last_id))
 
 # %% ../../nbs/batch/01_sending.ipynb #a7269247
 @patch
@@ -174,7 +174,7 @@ def _passing(e: Exception) -> bool:
 @patch
 def _polled(self: Sending, id: str) -> Flow:
     "What the API says of a batch; None if it could not say"
-    try: b = yield ask('call', 'messages.batches.retrieve', dict(message_batch_id=id))
+    try: b = yield Call('messages.batches.retrieve', dict(message_batch_id=id))
     except Exception as e:
         self.missed += 1
         if not _passing(e) or self.missed > 15: raise
@@ -218,9 +218,9 @@ def _done(self: Sending) -> int: return len(self.job) - self.job.counts['unsent'
 def _lines(self: Sending, id: str, take: Callable[[list[bytes]], Any], most: int = 1 << 19) -> Flow:
     "The results of a batch; `take` is given whole lines, and says if that is enough"
     buf = bytearray()
-    yield ask('fetch', 'messages.batches.results', dict(message_batch_id=id))
+    yield Fetch('messages.batches.results', dict(message_batch_id=id))
     try:
-        while (piece := (yield ask('read'))) is not None:
+        while (piece := (yield Read())) is not None:
             buf += piece
             if len(buf) < most: continue
             whole, _, rest = bytes(buf).rpartition(b'\n')
@@ -257,7 +257,7 @@ def _is_ours(self: Sending, part: Part, id: str) -> Flow:
     except anthropic.NotFoundError: seen.append(False) # nothing can be had from it, whose ever it was
     except Exception as e:
         if not _passing(e): raise
-    yield ask('close')
+    yield Close()
     if seen and seen[0]: self.job.say(part=part.n, batch=id)
     elif seen:
         part.others.add(id)
@@ -275,5 +275,5 @@ def canceled(self: Sending) -> Flow:
 
 @patch
 def _cancel(self: Sending, part: Part) -> Flow:
-    try: yield ask('call', 'messages.batches.cancel', dict(message_batch_id=part.batch))
+    try: yield Call('messages.batches.cancel', dict(message_batch_id=part.batch))
     except anthropic.BadRequestError: log.info('Batch %s has ended already', part.batch)

@@ -15,7 +15,7 @@ from typing import Any, Literal, TYPE_CHECKING, Unpack, overload
 from fastcore.basics import noop, patch
 
 from .request import BaseClient, CountT, ListT, ReplyT, StreamT, T_, unreadable
-from .drivers import ask, Flow
+from .drivers import Call, Flow
 from .streams import Stream
 from ..protocol.messages import mk_msg, mk_msgs, told_apart
 from ..display.notebook import show_reply
@@ -106,7 +106,7 @@ def _count(self: _Calls, req: dict[str, Any]) -> Flow:
     "How many tokens a request has"
     need_key(self.cli)
     try:
-        try: r = yield ask('call', 'messages.count_tokens', req)
+        try: r = yield Call('messages.count_tokens', req)
         except unreadable as e: raise self._garbled(e)
         if isinstance(n := getattr(r, 'input_tokens', None), int): return n
         raise self._garbled(r)

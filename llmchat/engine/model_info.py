@@ -15,7 +15,7 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
-from .drivers import ask, finish, Flow, SyncIO
+from .drivers import Call, finish, Flow, SyncIO, Wait
 from ..sdk.lazy import anthropic, httpx2
 from ..sdk.errors import garbled
 from ..sdk.clients import mk_cli, need_key
@@ -83,7 +83,7 @@ def _hear(cli: Any, model: str, mine: Future[Any]) -> Flow:
     key, out = info_key(cli, model), None
     try:
         if (out := infos.get(key)) is None:
-            out = yield ask('call', 'models.retrieve', dict(model_id=model, timeout=patience))
+            out = yield Call('models.retrieve', dict(model_id=model, timeout=patience))
             if not hasattr(out, 'capabilities'): out = garbled(out, httpx2.Request('GET', cli.base_url))
             else: infos[key] = out
     except ValueError as e: out = garbled(getattr(e, 'doc', e), httpx2.Request('GET', cli.base_url), e)
@@ -98,7 +98,7 @@ def info_of(cli: Any, model: str) -> Flow:
     "The course of `model_info`"
     while (info := infos.get(info_key(cli, model))) is None:
         first = _asking.setdefault(_question(cli, model), mine := Future())
-        info = (yield from _hear(cli, model, mine)) if first is mine else (yield ask('until', first))
+        info = (yield from _hear(cli, model, mine)) if first is mine else (yield Wait(first))
         if isinstance(info, Exception): raise info
     if getattr(info, 'lifecycle', None) not in (None, 'active'): warn_once(model, info.retires_at)
     return info

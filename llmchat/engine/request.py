@@ -20,7 +20,7 @@ from typing import Any, Generic, TYPE_CHECKING, TypeVar
 
 from fastcore.basics import noop, patch
 
-from .drivers import ask, finish, Flow, SyncIO
+from .drivers import Apply, Call, finish, Flow, Open, Read, SyncIO
 from .streams import Parts, Stream
 from .threads import _awaited, named
 from ..protocol.requests import check_names, client_settings, long_wait
@@ -208,7 +208,7 @@ def _as_event(e: Any, response: Any) -> Exception:
 def _to_end() -> Flow:
     "Read what follows the end of a message; nothing that happens there matters"
     with suppress(Exception):
-        while (yield ask('read')) is not None: pass
+        while (yield Read()) is not None: pass
 
 def _goes_on(text: str, prefill: str) -> str:
     "The text behind a prefill, whose blanks at the end were not sent and may come back"
@@ -218,8 +218,8 @@ def _goes_on(text: str, prefill: str) -> str:
 def _streamed(req: dict[str, Any], b: Builder, prefill: str = '', events: bool = False,
     thinking: bool = False) -> Flow:
     "A reply that comes in pieces: yields its text as it comes, and thinking or the SDK's events if asked to"
-    response = yield ask('open', req)
-    decoder, read, piece = _decoder(response), ask('read'), b''
+    response = yield Open(req)
+    decoder, read, piece = _decoder(response), Read(), b''
     blank = bool(prefill) # until the text goes on behind the prefill
     if prefill and not events: yield prefill
     while piece is not None and not b.done:
@@ -304,7 +304,7 @@ def _ask(self: BaseClient, req: dict[str, Any], stream: bool = False, prefill: s
         sent = to_send(req)
         if b: r = yield from _streamed(sent, b, prefill, **show)
         else:
-            try: r = yield ask('call', 'messages.create', self._patient(sent))
+            try: r = yield Call('messages.create', self._patient(sent))
             except unreadable as e: raise self._garbled(e)
         paid = r
         self._check(r)
@@ -325,7 +325,7 @@ def _ask(self: BaseClient, req: dict[str, Any], stream: bool = False, prefill: s
         came(r, used)
         if self.log is not None: self._note(req, r, err, began)
     try:
-        if cb and isawaitable(told := cb(r)): yield ask('apply', partial(_awaited, told), None)
+        if cb and isawaitable(told := cb(r)): yield Apply(partial(_awaited, told))
     except BaseException as e:
         e.partial = r
         raise

@@ -21,7 +21,7 @@ from typing import Any
 from fastcore.basics import noop
 
 from ..protocol.encoding import Schemas, to_send
-from .drivers import ask, finish, Flow, SyncIO
+from .drivers import Apply, finish, Flow, Run, SyncIO
 from ..protocol.messages import is_blank, media_type, mk_block, mk_msg, picture_block, sound_block
 from ..protocol.replies import find_blocks
 from ..protocol.schemas import (
@@ -271,7 +271,7 @@ def check_result(
 # %% ../../nbs/engine/05_tools.ipynb #c53cf55b
 def _approved(approve: Any, call: Any) -> Flow:
     "None if the call may run, else what the model is told"
-    said = True if approve is None or approve is True else (yield ask('apply', functools.partial(approve, call), None))
+    said = True if approve is None or approve is True else (yield Apply(functools.partial(approve, call)))
     if said is True: return None
     return f'The user declined this call: {said}' if isinstance(said, str) else 'The user declined this call.'
 
@@ -298,7 +298,7 @@ def run_call(call: Any, box: Toolbox, approve: Any = None, most: int = max_resul
     if no := (yield from _approved(approve, call)): return _result(call, no, True, most)
     try:
         began()
-        value, content = yield ask('apply', _whole(run), tool.timeout, tool.thread)
+        value, content = yield Apply(_whole(run), tool.timeout, tool.thread)
         keep(call, value)
         return _result(call, content, getattr(value, 'is_error', False) is True, most)
     except Exception as e: return _result(call, _complaint(e, tool.name), True, most)
@@ -324,7 +324,7 @@ def run_calls(calls: list[Any], box: Toolbox, parallel: bool = True, **kw: Any) 
         alone = parallel and getattr(tool, 'parallel', True) and getattr(tool, 'thread', True) is not False
         lanes.setdefault(i if alone else 'shared', []).append(i)
     here = [*lanes].index('shared') if 'shared' in lanes else None
-    done = yield ask('run', [[run_call(calls[i], box, **kw) for i in lane] for lane in lanes.values()], here)
+    done = yield Run([[run_call(calls[i], box, **kw) for i in lane] for lane in lanes.values()], here)
     res = dict(zip((i for lane in lanes.values() for i in lane), (r for rs in done for r in rs)))
     return [res[i] for i in range(len(calls))]
 
