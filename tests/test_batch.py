@@ -1,5 +1,5 @@
 "Jobs of many prompts: every way in which sending, waiting and fetching can break off, and what they cost"
-import asyncio, csv, json, os, random, subprocess, sys, time
+import asyncio, csv, inspect, json, os, random, subprocess, sys, time
 from collections import Counter
 from email.utils import formatdate
 from multiprocessing import get_context
@@ -9,7 +9,7 @@ import anthropic, httpx2, pytest
 from genai_prices import Usage as Tokens, calc_price
 
 from common import MODEL, PDF, PNG, PREFILLS, check_request
-from llmchat import Chat, Sandbox, mk_doc
+from llmchat import AsyncFiles, Chat, Files, Sandbox, mk_doc
 from llmchat.batch import jobfile as jobs
 from llmchat.sandbox.responses import Answer, Fail, fail_answer
 from llmchat.batch import AsyncBatch, Batch
@@ -427,7 +427,7 @@ def test_one_at_a_time(tmp_path):
     def intrude(seconds):
         with pytest.raises(RuntimeError, match='in use'): two.run()
         sb.sleep(seconds)
-    one._way.sleep = intrude
+    one._sending.sleep = intrude
     one.run()
     assert two.run().answers() == PROMPTS and len(sb.posts) == 1 # and it has seen what the other wrote
 
@@ -570,3 +570,15 @@ def test_killed_at_any_point(tmp_path):
         server.communicate()
     answers = Batch.load(path, cli=Sandbox().client()).answers()
     assert len(answers) == SIZE and None not in answers
+
+def test_methods_of_batches_and_files_say_what_they_give():
+    "Each is where it is taught, none replaces another, and an awaited one has the parameters of its twin"
+    for kind, twin, waits in ((Batch, AsyncBatch, 'submit run cancel retry estimate'),
+            (Files, AsyncFiles, 'upload list get delete download')):
+        for name in waits.split():
+            f, g = getattr(kind, name), getattr(twin, name)
+            a, b = (inspect.signature(o, eval_str=True) for o in (f, g))
+            assert [*map(str, a.parameters.values())][1:] == [*map(str, b.parameters.values())][1:]
+            assert a.return_annotation is not a.empty and f.__doc__ == g.__doc__
+            assert inspect.iscoroutinefunction(g) and not inspect.iscoroutinefunction(f)
+        for c in (kind, twin): assert len(c.__mro__) <= 4 and not [k for k in dir(c) if k.startswith('_orig')]
