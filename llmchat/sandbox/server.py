@@ -12,12 +12,12 @@ from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import count
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from fastcore.basics import listify
+from fastcore.basics import listify, patch
 
 from .responses import (
     _plain, Answer, Cut, Fail, fail_answer, for_author, json_answer, mk_answer, mk_events, mk_reply, Reply,
@@ -48,10 +48,15 @@ _all_ = ['Answer', 'Clock', 'Cut', 'Fail', 'Faults', 'Request', 'Through', 'est_
     'mk_model', 'mk_reply', 'reply_block', 'request_tokens', 'sse', 'tool_use']
 
 # %% ../../nbs/sandbox/11_server.ipynb #8a74328d
-class _Script:
+_home,_homes = 'https://api.anthropic.com',count(1)
+
+class Sandbox:
+    "A Claude API inside the process: scripted replies, the SDK's own clients"
+    routes = message_routes | model_routes | batch_routes | file_routes # Handlers by method and path
+
     def __init__(self,
         replies: Reply | Iterable[Reply] = (), # One a call, in order; or a function for all calls
-        model: str | None = None, # Model that replies name; None: the one asked for
+        model: str | None = None, # Model that replies name; None: the one of the request
         models: Iterable[Any] | None = None, # Models there are, ids or `mk_model`s; None: the SDK's
         faults: Any = None, # `Faults`, a dict by number of the call, or a function of the request
         limits: Json | None = None, # What a minute takes: requests, input_tokens, output_tokens
@@ -61,11 +66,12 @@ class _Script:
     ) -> None:
         self.replies,self.faults = replies,faults
         self.requests: list[Request] = []
-        self.model,self._models,self.delta,self.chunk = model,models,delta,chunk
+        self.model,self._models,self.delta,self.chunk,self.validate = model,models,delta,chunk,validate
         self.clock,self.batch_seconds = Clock(),60.0 # A batch of messages takes a minute
         self.cache,self.limits = PromptCache(self.clock),Limits(**limits or {}, clock=self.clock)
         self.state: dict[str, Json] = defaultdict(dict) # What routes keep, by their name
-        self._lock,self._n,self.validate = Lock(),0,validate
+        self._home = _home if models is None else f'https://sandbox{next(_homes)}.invalid'
+        self._lock,self._n = Lock(),0
 
     @property
     def replies(self) -> Any:
@@ -76,122 +82,172 @@ class _Script:
     def replies(self, replies: Any) -> None:
         self._replies = replies if callable(replies) else deque(listify(_plain(replies)))
 
-# %% ../../nbs/sandbox/11_server.ipynb #358aa73f
-class _Calls(_Script):
-    def sleep(self, seconds: float) -> None:
-        "Let time pass in the sandbox"
-        self.clock.now += seconds
-
-    def _reply(self, req: Any = '', take: bool = True) -> Reply:
-        "The next reply of the script"
-        if callable(self.replies): return self.replies
-        if self.replies: return self.replies.popleft() if take else self.replies[0]
-        raise sandbox_error()(f"No reply left for call {self._n}: {str(req)[:300]}")
-
-    def take(self, body: Any = '') -> tuple[int, Reply]:
-        "Number and reply of one more call, for routes that answer several"
-        with self._lock:
-            self._n += 1
-            return self._n, self._reply(body)
-
-# %% ../../nbs/sandbox/11_server.ipynb #ba5a853b
-_as_sdk = {'x-api-key': 'sandbox', 'anthropic-version': versions[-1]} # In a batch, requests have no headers
-
-class _Checks(_Calls):
     @cached_property
     def models(self) -> dict[str, Json]:
         "The models there are, by id"
         return mk_models(self._models)
 
-    def known_model(self, body: Json) -> Json:
-        "What `models` says about the model of a request; empty if the sandbox was given none"
-        return {} if self._models is None else self.models.get(body.get('model', ''), {})
+# %% ../../nbs/sandbox/11_server.ipynb #358aa73f
+@patch
+def sleep(self: Sandbox,
+    seconds: float, # How many of them
+) -> None:
+    "Let time pass in the sandbox"
+    self.clock.now += seconds
 
-    def check(self, body: Json, headers: Any = None, size: int = 0, counting: bool = False) -> Fail | None:
-        "What is wrong with a request for a message, or to count its tokens; None: nothing"
-        if self.validate:
-            info = self.models.get(str(body.get('model')), {} if self._models is None else None)
-            no = refused(body, info, headers or _as_sdk, size, counting)
-            if no: return Fail(no.status, no.message, no.type)
-        return missing_file(self, body) or self._expired(body)
+# %% ../../nbs/sandbox/11_server.ipynb #0d5cdb83
+def _next_reply(sb: Sandbox, body: Any = '', take: bool = True) -> Reply:
+    "The next reply of the script"
+    if callable(sb.replies): return sb.replies
+    if sb.replies: return sb.replies.popleft() if take else sb.replies[0]
+    raise sandbox_error()(f"No reply left for call {sb._n}: {str(body)[:300]}")
 
-    def _expired(self, body: Json) -> Fail | None:
-        "What is wrong with the container that a request names, if a reply has named it before; None: nothing"
-        named = body.get('container')
-        box = self.state['containers'].get(named.get('id') if isinstance(named, dict) else named)
-        if box is None or box['expires_at'] > self.clock.iso(): return None
-        return Fail(400, f"container: The container {box['id']} has expired.")
+@patch
+def take(self: Sandbox,
+    body: Any = '', # Body of the request, for the error
+) -> tuple[int, Reply]: # AssertionError if no reply is left
+    "Number and reply of one more call"
+    with self._lock:
+        self._n += 1
+        return self._n, _next_reply(self, body)
 
-# %% ../../nbs/sandbox/11_server.ipynb #7573a4b2
-class _Gate(_Checks):
-    def _take(self, req: Request) -> None:
-        "Keep `req` and number it, and see what it gets: a reply if it takes one, or something instead"
-        with self._lock:
-            self.requests.append(req)
-            req.id = f'req_{len(self.requests):04}'
-            if req.asks: self._n = req.n = self._n + 1
-            fault = pick_fault(self.faults, req)
-            if isinstance(fault, Cut) and fault.reply is None and req.asks:
-                fault = replace(fault, reply=self._reply(req, take=False))
-            req.instead = self._refusal(req) if fault is None else fault
-            if req.asks and req.instead is None: req.reply = self._reply(req)
+# %% ../../nbs/sandbox/11_server.ipynb #ba5a853b
+@patch
+def known_model(self: Sandbox,
+    body: Json, # Body of a request
+) -> Json: # As `mk_model` makes it; empty if the sandbox was given no models, or not this one
+    "What is known about the model of a request"
+    return {} if self._models is None else self.models.get(body.get('model', ''), {})
 
-    def _refusal(self, req: Request) -> Fail | None:
-        "What the API has against a request; None: nothing"
-        counting = req.path == '/v1/messages/count_tokens'
-        if not req.asks and not counting: return None
-        if not isinstance(req.body, dict): return Fail(400, 'The request body is not valid JSON')
-        if req.asks and (fail := self.limits.refusal()): return fail
-        fail = self.check(req.body, dict(req.headers), len(req.raw), counting)
-        if req.asks and not fail: self.limits.take(requests=1)
-        return fail
+# %% ../../nbs/sandbox/11_server.ipynb #2f388114
+_as_sdk = {'x-api-key': 'sandbox', 'anthropic-version': versions[-1]} # In a batch, requests have no headers
+
+def _expired(sb: Sandbox, body: Json) -> Fail | None:
+    "What is wrong with the container that a request names, if a reply has named it before; None: nothing"
+    named = body.get('container')
+    box = sb.state['containers'].get(named.get('id') if isinstance(named, dict) else named)
+    if box is None or box['expires_at'] > sb.clock.iso(): return None
+    return Fail(400, f"container: The container {box['id']} has expired.")
+
+# %% ../../nbs/sandbox/11_server.ipynb #6d8f5e2c
+@patch
+def check(self: Sandbox,
+    body: Json, # Body of the request
+    headers: Any = None, # Names in lower case; None: as the SDK sends them
+    size: int = 0, # Bytes of the body
+    counting: bool = False, # Only a count of tokens?
+) -> Fail | None: # None: nothing
+    "What is wrong with a request for a message, or to count its tokens"
+    if self.validate:
+        info = self.models.get(str(body.get('model')), {} if self._models is None else None)
+        no = refused(body, info, headers or _as_sdk, size, counting)
+        if no: return Fail(no.status, no.message, no.type)
+    return missing_file(self, body) or _expired(self, body)
+
+# %% ../../nbs/sandbox/11_server.ipynb #b08a8111
+def _known(sb: Sandbox, body: Json, id: str, given: Json) -> Json:
+    "What a message says about the prompt it answers"
+    with sb._lock:
+        usage = sb.cache.usage(body, sb.known_model(body).get('min_cache', 1024))
+        inp = usage['input_tokens'] + usage['cache_creation_input_tokens']
+        sb.limits.take(output_tokens=given['usage']['output_tokens'], input_tokens=inp)
+        if box := given.get('container'): sb.state['containers'][box['id']] = box
+        return dict(usage=usage) | sb.cache.diagnose(body, id)
 
 # %% ../../nbs/sandbox/11_server.ipynb #e9a54163
-class _Answers(_Gate):
-    def answer(self,
-        body: Json, # Body of a request for a message
-        reply: Reply, # Any kind of reply
-        n: int = 1, # Number of the call
-        id: str = '', # Id of the request
-        checked: bool = False, # Is it known that nothing is wrong with the request?
-    ) -> Any: # `Answer`, or what is passed on as it is
-        "What the API answers"
-        if not checked: reply = self.check(body) or reply
-        if self.model: body = body | {'model': self.model}
-        def known(given: Json) -> Json: return self._known(body, f'msg_{n:04}', given)
-        return mk_answer(reply, body, n, id, self.delta, known)
+@patch
+def answer(self: Sandbox,
+    body: Json, # Body of a request for a message
+    reply: Reply, # Any kind of reply
+    n: int = 1, # Number of the call
+    id: str = '', # Id of the request
+    checked: bool = False, # Is it known that nothing is wrong with the request?
+) -> Any: # `Answer`, or what is passed on as it is
+    "What the API answers"
+    if not checked: reply = self.check(body) or reply
+    if self.model: body = body | {'model': self.model}
+    return mk_answer(reply, body, n, id, self.delta, partial(_known, self, body, f'msg_{n:04}'))
 
-    def _known(self, body: Json, id: str, given: Json) -> Json:
-        "What a message says about the prompt it answers"
-        with self._lock:
-            usage = self.cache.usage(body, self.known_model(body).get('min_cache', 1024))
-            inp = usage['input_tokens'] + usage['cache_creation_input_tokens']
-            self.limits.take(output_tokens=given['usage']['output_tokens'], input_tokens=inp)
-            if box := given.get('container'): self.state['containers'][box['id']] = box
-            return dict(usage=usage) | self.cache.diagnose(body, id)
+# %% ../../nbs/sandbox/11_server.ipynb #e20fc02b
+def _refusal(sb: Sandbox, req: Request) -> Fail | None:
+    "What the API has against a request; None: nothing"
+    counting = req.path == '/v1/messages/count_tokens'
+    if not req.asks and not counting: return None
+    if not isinstance(req.body, dict): return Fail(400, 'The request body is not valid JSON')
+    if req.asks and (fail := sb.limits.refusal()): return fail
+    fail = sb.check(req.body, dict(req.headers), len(req.raw), counting)
+    if req.asks and not fail: sb.limits.take(requests=1)
+    return fail
+
+# %% ../../nbs/sandbox/11_server.ipynb #7573a4b2
+def _admit(sb: Sandbox, req: Request) -> None:
+    "Keep `req` and number it, and see what it gets: a reply if it takes one, or something instead"
+    with sb._lock:
+        sb.requests.append(req)
+        req.id = f'req_{len(sb.requests):04}'
+        if req.asks: sb._n = req.n = sb._n + 1
+        fault = pick_fault(sb.faults, req)
+        if isinstance(fault, Cut) and fault.reply is None and req.asks:
+            fault = replace(fault, reply=_next_reply(sb, req, take=False))
+        req.instead = _refusal(sb, req) if fault is None else fault
+        if req.asks and req.instead is None: req.reply = _next_reply(sb, req)
 
 # %% ../../nbs/sandbox/11_server.ipynb #ef0907e0
-class _Api(_Answers):
-    routes = message_routes | model_routes | batch_routes | file_routes
+def _routed(sb: Sandbox, req: Request) -> Any:
+    "What the route of a request answers"
+    handler,ids = find_route(sb.routes, req.method, req.path)
+    res = handler(sb, req, *ids) if handler else Fail(404)
+    if isinstance(res, Fail): return fail_answer(res, req.id)
+    return json_answer(res) if isinstance(res, (dict, list)) else res
 
-    def _routed(self, req: Request) -> Any:
-        "What the route of a request answers"
-        handler,ids = find_route(self.routes, req.method, req.path)
-        res = handler(self, req, *ids) if handler else Fail(404)
-        if isinstance(res, Fail): return fail_answer(res, req.id)
-        return json_answer(res) if isinstance(res, (dict, list)) else res
-
-    def _answer(self, req: Request) -> Any:
-        "What the API answers to any request"
-        if (fault := req.instead) is None: return self._routed(req)
-        if isinstance(fault, Cut) and not req.asks: fault = replace(fault, reply=self._routed(req))
-        return self.answer(req.body if isinstance(req.body, dict) else {}, fault, req.n, req.id, checked=True)
+@patch
+def _answer(self: Sandbox, req: Request) -> Any:
+    "What the API answers to any request"
+    if (fault := req.instead) is None: return _routed(self, req)
+    if isinstance(fault, Cut) and not req.asks: fault = replace(fault, reply=_routed(self, req))
+    return self.answer(req.body if isinstance(req.body, dict) else {}, fault, req.n, req.id, checked=True)
 
 # %% ../../nbs/sandbox/11_server.ipynb #66395fac
 def _play(chunks: Iterable[bytes], error: BaseException | None) -> Iterator[bytes]:
     yield from chunks
     if error: raise error
 
+def _rechunk(chunks: Any, n: int | None) -> Any:
+    if n is None or not isinstance(chunks, list): return chunks
+    data = b''.join(chunks)
+    return [data[i:i+n] for i in range(0, len(data), n)]
+
+# %% ../../nbs/sandbox/11_server.ipynb #49ae3463
+def _respond(sb: Sandbox, ans: Any, req: Request, play: Callable[..., Any]) -> httpx2.Response:
+    "`ans` as an HTTP response, its chunks handed out by `play`"
+    if isinstance(ans, BaseException): raise ans
+    if isinstance(ans, httpx2.Response): return ans
+    chunks = _rechunk(ans.chunks, sb.chunk)
+    whole = isinstance(chunks, list) and len(chunks) == 1 and not ans.error
+    headers = (sb.limits.headers() if req.asks else {}) | ans.headers | {'request-id': req.id}
+    return httpx2.Response(ans.status, headers=headers, content=chunks[0] if whole else play(chunks, ans.error))
+
+@patch
+def _handle(self: Sandbox, request: httpx2.Request) -> httpx2.Response:
+    req = read_request(request)
+    with for_author():
+        _admit(self, req)
+        ans = self._answer(req)
+    return _respond(self, ans, req, _play)
+
+# %% ../../nbs/sandbox/11_server.ipynb #6f04ab4e
+def _client_kw(sb: Sandbox, kw: Json) -> Json:
+    return dict(api_key='sandbox', base_url=sb._home, max_retries=0) | kw
+
+@patch
+def client(self: Sandbox,
+    **kw: Any, # For the SDK's constructor
+) -> anthropic.Anthropic:
+    "A client whose requests end here"
+    http = anthropic.DefaultHttpxClient(transport=httpx2.MockTransport(self._handle))
+    return anthropic.Anthropic(**_client_kw(self, kw), http_client=http)
+
+# %% ../../nbs/sandbox/11_server.ipynb #bfdba6ee
 async def _aplay(chunks: Any, error: BaseException | None) -> AsyncIterator[bytes]:
     if hasattr(chunks, '__aiter__'):
         async for c in chunks: yield c
@@ -200,11 +256,6 @@ async def _aplay(chunks: Any, error: BaseException | None) -> AsyncIterator[byte
             await anyio.sleep(0)
             yield c
     if error: raise error
-
-def _rechunk(chunks: Any, n: int | None) -> Any:
-    if n is None or not isinstance(chunks, list): return chunks
-    data = b''.join(chunks)
-    return [data[i:i+n] for i in range(0, len(data), n)]
 
 # %% ../../nbs/sandbox/11_server.ipynb #75a2581b
 async def _awaited(reply: Reply, body: Json) -> Reply:
@@ -219,52 +270,24 @@ async def _read(ans: Any) -> Any:
     if not hasattr(chunks := getattr(ans, 'chunks', None), '__aiter__'): return ans
     return replace(ans, chunks=[c async for c in chunks])
 
-# %% ../../nbs/sandbox/11_server.ipynb #49ae3463
-class _Wire(_Api):
-    def _respond(self, ans: Any, req: Request, play: Callable[..., Any]) -> httpx2.Response:
-        "`ans` as an HTTP response, its chunks handed out by `play`"
-        if isinstance(ans, BaseException): raise ans
-        if isinstance(ans, httpx2.Response): return ans
-        chunks = _rechunk(ans.chunks, self.chunk)
-        whole = isinstance(chunks, list) and len(chunks) == 1 and not ans.error
-        headers = (self.limits.headers() if req.asks else {}) | ans.headers | {'request-id': req.id}
-        return httpx2.Response(ans.status, headers=headers, content=chunks[0] if whole else play(chunks, ans.error))
+# %% ../../nbs/sandbox/11_server.ipynb #fdf0e54f
+@patch
+async def _ahandle(self: Sandbox, request: httpx2.Request) -> httpx2.Response:
+    req = read_request(request)
+    with for_author():
+        _admit(self, req)
+        await anyio.sleep(0)
+        for k in 'reply', 'instead': setattr(req, k, await _awaited(getattr(req, k), req.body))
+        ans = self._answer(req)
+    return _respond(self, ans, req, _aplay)
 
-    def _handle(self, request: httpx2.Request) -> httpx2.Response:
-        req = read_request(request)
-        with for_author():
-            self._take(req)
-            ans = self._answer(req)
-        return self._respond(ans, req, _play)
-
-    async def _ahandle(self, request: httpx2.Request) -> httpx2.Response:
-        req = read_request(request)
-        with for_author():
-            self._take(req)
-            await anyio.sleep(0)
-            for k in 'reply', 'instead': setattr(req, k, await _awaited(getattr(req, k), req.body))
-            ans = self._answer(req)
-        return self._respond(ans, req, _aplay)
-
-# %% ../../nbs/sandbox/11_server.ipynb #6f04ab4e
-_client: Json = dict(api_key='sandbox', base_url='https://api.anthropic.com', max_retries=0)
-_homes = count(1)
-
-class _Clients(_Wire):
-    @cached_property
-    def _kw(self) -> Json:
-        "What the SDK's constructors are told"
-        return _client | ({} if self._models is None else dict(base_url=f'https://sandbox{next(_homes)}.invalid'))
-
-    def client(self, **kw: Any) -> anthropic.Anthropic:
-        "A client whose requests end here; `kw` go to the SDK's constructor"
-        http = anthropic.DefaultHttpxClient(transport=httpx2.MockTransport(self._handle))
-        return anthropic.Anthropic(**(self._kw | kw), http_client=http)
-
-    def aclient(self, **kw: Any) -> anthropic.AsyncAnthropic:
-        "An async client whose requests end here; `kw` go to the SDK's constructor"
-        http = anthropic.DefaultAsyncHttpxClient(transport=httpx2.MockTransport(self._ahandle))
-        return anthropic.AsyncAnthropic(**(self._kw | kw), http_client=http)
+@patch
+def aclient(self: Sandbox,
+    **kw: Any, # For the SDK's constructor
+) -> anthropic.AsyncAnthropic:
+    "An async client whose requests end here"
+    http = anthropic.DefaultAsyncHttpxClient(transport=httpx2.MockTransport(self._ahandle))
+    return anthropic.AsyncAnthropic(**_client_kw(self, kw), http_client=http)
 
 # %% ../../nbs/sandbox/11_server.ipynb #e6287d07
 def _ours(request: Any) -> bool: return 'anthropic-version' in request.headers and passed not in request.headers
@@ -299,14 +322,13 @@ def _adivert(stack: ExitStack, cls: Any, handle: Callable[..., Any]) -> None:
     stack.enter_context(mock.patch.object(cls, 'handle_async_request', diverted))
 
 # %% ../../nbs/sandbox/11_server.ipynb #743282cf
-class Sandbox(_Clients):
-    "A Claude API inside the process: scripted replies, the SDK's own clients"
-    @contextmanager
-    def patch(self) -> Iterator[Sandbox]: # The sandbox
-        "Let the requests of all clients end here, whoever made them"
-        with ExitStack() as stack:
-            for cls in _transports(httpx2.BaseTransport): _divert(stack, cls, self._handle)
-            for cls in _transports(httpx2.AsyncBaseTransport): _adivert(stack, cls, self._ahandle)
-            stack.enter_context(mock.patch.dict(os.environ, ANTHROPIC_API_KEY='sandbox'))
-            stack.enter_context(mock.patch.dict(infos, clear=True))
-            yield self
+@patch
+@contextmanager
+def patch(self: Sandbox) -> Iterator[Sandbox]: # The sandbox
+    "Let the requests of all clients end here, whoever made them"
+    with ExitStack() as stack:
+        for cls in _transports(httpx2.BaseTransport): _divert(stack, cls, self._handle)
+        for cls in _transports(httpx2.AsyncBaseTransport): _adivert(stack, cls, self._ahandle)
+        stack.enter_context(mock.patch.dict(os.environ, ANTHROPIC_API_KEY='sandbox'))
+        stack.enter_context(mock.patch.dict(infos, clear=True))
+        yield self
