@@ -3,7 +3,9 @@ import ast, json, re
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-import pytest
+import anthropic, pytest
+
+from llmchat.sdk.private import gone, private
 
 root = Path(__file__).parent.parent
 floors = [['cli'], ['batch', 'files', 'local'], ['asink'], ['toolloop'], ['core'], ['editor', 'display'], ['engine'],
@@ -21,7 +23,7 @@ exceptions = {
     ('core', 'chat'),
     ('engine.exchange', 'engine.structured'), # Structured values do not need an exchange: they could come first
     ('engine.turns', 'display.notebook'), # `as_messages`
-    ('protocol.replies', 'display.safe'), # Formatters
+    ('engine.exchange', 'display.notebook'), # How a client shows itself in a notebook
     ('sandbox.server', 'engine.model_info')} # `infos`, which a patched sandbox empties
 
 def module(path): return '.'.join(path.relative_to(root/'llmchat').with_suffix('').parts).removesuffix('__init__').rstrip('.')
@@ -78,3 +80,25 @@ def test_exception_is_needed(arrow): assert arrow in arrows and wrong(*arrow)
 
 @pytest.mark.parametrize('arrow', sorted(by_name))
 def test_what_is_meant_is_used(arrow): assert arrow in {(n, room(o)) for n,o in arrows}
+
+def mentioned(name):
+    "Attributes and strings of a module that may be private names; `a._b._c` in a string is two"
+    for node in ast.walk(ast.parse(modules[name].read_text(encoding='utf-8'))):
+        if isinstance(node, ast.Attribute): yield node.attr
+        if isinstance(node, ast.Constant) and isinstance(node.value, str): yield from (node.value, *node.value.split('.'))
+        if isinstance(node, ast.ImportFrom): yield node.module or ''
+
+uses = {name: {m for m in mentioned(name) if re.search(r'(^|\.)_[a-z]', m)} for name in modules if name != 'sdk.private'}
+
+def test_private_names_of_the_sdk_are_all_there(): assert gone() == []
+
+def test_no_private_name_of_the_sdk_but_those_in_the_table():
+    clis = anthropic.Anthropic(api_key='k'), anthropic.AsyncAnthropic(api_key='k')
+    theirs = {k for c in clis for k in dir(c) if re.match('_[a-z]', k)}
+    used = set().union(*uses.values())
+    assert used & theirs <= {part for p in private for part in p.name.split('.')}
+    assert {m for m in used if m.startswith('anthropic.')} <= {p.owner for p in private}
+
+@pytest.mark.parametrize('p', private, ids=lambda p: p.name)
+def test_private_name_is_used_where_the_table_says(p):
+    for name in p.where.split(', '): assert p.name.split('.')[0] in modules[name].read_text(encoding='utf-8')

@@ -48,9 +48,8 @@ def has_key(
 ) -> bool: # True as well where the client's class has a way of its own to authenticate
     "Can `cli` authenticate itself?"
     if type(cli).__name__ not in ('Anthropic', 'AsyncAnthropic'): return True
-    headers = {k.lower() for k in cli._custom_headers}
-    keys = [str(k or '').strip() for k in (cli.api_key, cli.auth_token, cli.credentials)]
-    return any(keys) or bool({'authorization', 'x-api-key'} & headers)
+    sent = {k.lower(): str(v).removeprefix('Bearer').strip() for k, v in cli.default_headers.items()}
+    return bool(cli.credentials or sent.get('authorization') or sent.get('x-api-key'))
 
 def need_key(cli: Any) -> None:
     "`CredentialsError` if `cli` has no key"

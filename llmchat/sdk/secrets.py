@@ -43,7 +43,7 @@ def _texts(v: Any) -> list[str]:
     "A value as text, and what is in it where it is one of basic authentication"
     s = v.decode(errors='replace') if isinstance(v, bytes) else v
     if not isinstance(s, str): return []
-    if not (basic := re.fullmatch(r'Basic ([\w+/]+=*)', s)): return [s]
+    if not (basic := re.fullmatch(r'Basic ([\w+/]+=*)', s)): return [s.removeprefix('Bearer ')]
     return [s, b64decode(basic[1] + '==').decode(errors='replace').rpartition(':')[2]]
 
 def _is_word(s: str) -> bool:
@@ -71,7 +71,7 @@ def secrets(
 ) -> list[str]: # Longest first
     "What must not appear in any text: keys and tokens of `cli` and its requests, in all their forms"
     found = [nested_attr(cli, k) for k in _secret_attrs] + _named(named)
-    for k in ('_custom_headers', '_custom_query'): found += _named(getattr(cli, k, None))
+    for k in ('default_headers', 'default_query'): found += _named(getattr(cli, k, None))
     if http := getattr(cli, '_client', None): found += _of_http(http)
     for o in filter(None, (getattr(cli, 'base_url', None), request and request.url)): found += _in_url(o)
     if request: found += _named(request.headers)
