@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary, ref
 from .engine.request import T_
 from .chat import AnyChat
 from .engine.exchange import AnyClient
-from .engine.drivers import afinish, AsyncIO
+from .engine.drivers import async_run, AsyncIO
 from .engine.streams import AsyncParts, AsyncStream
 from .protocol.requests import ChatSettings, Settings
 from .sdk.lazy import anthropic, anyio, asyncio
@@ -74,7 +74,7 @@ def new_connections(
 class AsyncClient(AnyClient['Awaitable[Message]', AsyncStream, Awaitable[int], Awaitable[list[Any]]]):
     "`Client`, awaited"
     _async, _parallel, _stream, _parts = True, True, AsyncStream, AsyncParts
-    _finish = staticmethod(afinish)
+    _finish = staticmethod(async_run)
 
     def _ready(self) -> None: self._clis = PerLoop(self.cli, self._mk_cli if self.own else self._again, self.own)
     def _again(self) -> Any:
@@ -115,7 +115,7 @@ async def mk_funcres_async(
     **kw: Any # As for `mk_funcres`
 ) -> dict[str, Any]: # A `tool_result` block
     "Run one call"
-    return await afinish(run_call(call, Toolbox(ns=ns), **kw), AsyncIO(None))
+    return await async_run(run_call(call, Toolbox(ns=ns), **kw), AsyncIO(None))
 
 async def mk_toolres_async(
     r: Any, # A reply
@@ -123,4 +123,4 @@ async def mk_toolres_async(
     **kw: Any # As for `mk_toolres`
 ) -> list[dict[str, Any]]: # One message, or two
     "The reply as a message, and its calls' results as another"
-    return await afinish(tool_messages(r, Toolbox(ns=ns), **kw), AsyncIO(None))
+    return await async_run(tool_messages(r, Toolbox(ns=ns), **kw), AsyncIO(None))

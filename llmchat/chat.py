@@ -19,7 +19,7 @@ from fastcore.meta import delegates
 from .engine.request import CountT, ListT, ReplyT, StreamT, T_
 from .engine.exchange import Client
 from .display.notebook import count, inline, show_chat, Spent, spent_line
-from .engine.drivers import finish, Flow, SyncIO
+from .engine.drivers import Flow, run, SyncIO
 from .engine.streams import Stream
 from .engine.storage import Record, turn_from, write_json
 from .engine.loading import file_model, read_chat, warn_left_out
@@ -102,7 +102,7 @@ class _Turns(_Answers[ReplyT, StreamT, CountT, ListT]):
     ) -> list[dict[str, Any]]: # The messages that were added
         "Take the last turn back; `RuntimeError` in the middle of a turn, `ValueError` if there is none"
         io = SyncIO(None)
-        return finish(self._alone(self._undone(loop), io), io)
+        return run(self._alone(self._undone(loop), io), io)
 
     @delegates(Client.__call__, but=['msgs'])
     def retry(self,

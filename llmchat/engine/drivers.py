@@ -6,7 +6,7 @@ Docs: https://llmchat-owner.github.io/llmchat/engine/drivers.html.md"""
 
 # %% auto #0
 __all__ = ['Flow', 'PART', 'OPENED', 'Operation', 'Call', 'Open', 'Fetch', 'Read', 'Close', 'Apply', 'Run', 'Wait', 'End',
-           'SyncIO', 'AsyncIO', 'perform', 'advance', 'drive', 'finish', 'aadvance', 'adrive', 'afinish']
+           'SyncIO', 'AsyncIO', 'perform', 'step', 'iterate', 'run', 'async_step', 'async_iterate', 'async_run']
 
 # %% ../../nbs/engine/01_drivers.ipynb #483f4893
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
@@ -196,7 +196,7 @@ def apply(self: SyncIO, f: Callable[[], Any], timeout: float | None, thread: boo
 # %% ../../nbs/engine/01_drivers.ipynb #845ff188
 @patch
 def side_by_side(self: SyncIO, lanes: list[list[Flow]], here: int | None = None) -> list[list[Any]]:
-    follow = lambda lane: [finish(flow, SyncIO(self.cli)) for flow in lane]
+    follow = lambda lane: [run(flow, SyncIO(self.cli)) for flow in lane]
     if len(lanes) == 1: return [follow(lanes[0])]
     jobs = {i: in_thread(partial(follow, lane)) for i, lane in enumerate(lanes) if i != here}
     mine = [] if here is None else follow(lanes[here])
@@ -210,7 +210,7 @@ async def side_by_side(self: AsyncIO, lanes: list[list[Flow]], here: int | None 
         for flow in lane:
             io = AsyncIO(self.cli)
             io.lane = True
-            res.append(await afinish(flow, io))
+            res.append(await async_run(flow, io))
     begun = [follow(lane, res) for lane, res in zip(lanes, done)]
     try:
         async with anyio.create_task_group() as tasks:
@@ -244,7 +244,7 @@ def perform(io: SyncIO, op: Operation) -> Any:
 
 
 # %% ../../nbs/engine/01_drivers.ipynb #58e054c8
-def advance(flow: Flow, io: SyncIO) -> Any:
+def step(flow: Flow, io: SyncIO) -> Any:
     "Perform what `flow` asks for, up to what it has for the user, which is returned; at its end as `next` does"
     val = err = None
     while isinstance(out := flow.send(val) if err is None else flow.throw(err), Operation):
@@ -256,10 +256,10 @@ def advance(flow: Flow, io: SyncIO) -> Any:
             val = err = None
     return out
 
-def drive(flow: Flow, io: SyncIO) -> Iterator[Any]:
+def iterate(flow: Flow, io: SyncIO) -> Iterator[Any]:
     "Yield what `flow` has for the user; what it returns is in `io.value`"
     try:
-        while not io.left: yield advance(flow, io)
+        while not io.left: yield step(flow, io)
     except StopIteration as e: io.value = e.value
     except ValueError:
         if not io.left: raise # else another thread is just ending it
@@ -267,10 +267,10 @@ def drive(flow: Flow, io: SyncIO) -> Iterator[Any]:
         _end(flow)
         io.close()
 
-def finish(flow: Flow, io: SyncIO) -> Any:
+def run(flow: Flow, io: SyncIO) -> Any:
     "Go to the end of `flow`, past what it has for the user; what it returns"
     try:
-        while True: advance(flow, io)
+        while True: step(flow, io)
     except StopIteration as e: return e.value
     finally:
         flow.close()
@@ -282,8 +282,8 @@ OPENED = object() # What a driver that stops there gives where the request of a 
 class _Returned(Exception):
     "What a course has returned: a coroutine cannot raise `StopIteration`"
 
-async def aadvance(flow: Flow, io: AsyncIO) -> Any:
-    "As `advance`, awaiting; at its end raises what carries the value"
+async def async_step(flow: Flow, io: AsyncIO) -> Any:
+    "As `step`, awaiting; at its end raises what carries the value"
     val, err = io.response, None
     if val is not None: io.response = None
     try:
@@ -308,12 +308,12 @@ def _task() -> Any:
     try: return asyncio.current_task()
     except RuntimeError: return None
 
-async def adrive(flow: Flow, io: AsyncIO) -> AsyncIterator[Any]:
-    "As `drive`, awaiting"
+async def async_iterate(flow: Flow, io: AsyncIO) -> AsyncIterator[Any]:
+    "As `iterate`, awaiting"
     try:
         while not io.left:
             io.task = _task()
-            out = await aadvance(flow, io)
+            out = await async_step(flow, io)
             io.task = None # it would hold on to who left the stream
             yield out
     except _Returned as e: io.value = e.args[0]
@@ -322,10 +322,10 @@ async def adrive(flow: Flow, io: AsyncIO) -> AsyncIterator[Any]:
         flow.close()
         await io.close()
 
-async def afinish(flow: Flow, io: AsyncIO) -> Any:
-    "As `finish`, awaiting"
+async def async_run(flow: Flow, io: AsyncIO) -> Any:
+    "As `run`, awaiting"
     try:
-        while True: await aadvance(flow, io)
+        while True: await async_step(flow, io)
     except _Returned as e: return e.args[0]
     finally:
         flow.close()

@@ -15,7 +15,7 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
-from .drivers import Call, finish, Flow, SyncIO, Wait
+from .drivers import Call, Flow, run, SyncIO, Wait
 from ..sdk.lazy import anthropic, httpx2
 from ..sdk.errors import garbled
 from ..sdk.clients import mk_cli, need_key
@@ -110,7 +110,7 @@ def model_info(
     "What the API says about a model, asked once; the SDK's `NotFoundError` if it has none of that name"
     cli = mk_cli(model) if cli is None else cli
     if infos.get(info_key(cli, model)) is None: need_key(cli)
-    try: return finish(info_of(cli, model), SyncIO(cli))
+    try: return run(info_of(cli, model), SyncIO(cli))
     except Exception as e: redact_error(e, cli); raise
 
 # %% ../../nbs/engine/04_model_info.ipynb #57147483

@@ -20,7 +20,7 @@ from typing import Any, Generic, TYPE_CHECKING, TypeVar
 
 from fastcore.basics import noop, patch
 
-from .drivers import Apply, Call, finish, Flow, Open, Read, SyncIO
+from .drivers import Apply, Call, Flow, Open, Read, run, SyncIO
 from .streams import Parts, Stream
 from .threads import _awaited, named
 from ..protocol.requests import check_names, client_settings, long_wait
@@ -63,7 +63,7 @@ class BaseClient(Totals, Generic[ReplyT, StreamT, CountT, ListT]):
     _async = False
     _stream: Any = Stream
     _parts: Any = Parts
-    _finish: Any = staticmethod(finish)
+    _finish: Any = staticmethod(run)
     _parallel = False
 
     def __init__(self,

@@ -15,7 +15,7 @@ from typing import Any, Self, TYPE_CHECKING
 
 from fastcore.basics import patch
 
-from .drivers import adrive, drive, End, Flow, OPENED, PART, SyncIO
+from .drivers import async_iterate, End, Flow, iterate, OPENED, PART, SyncIO
 from ..sdk.lazy import anyio
 
 # %% ../../nbs/engine/02_streams.ipynb #51ec31a7
@@ -52,9 +52,9 @@ class _Reading:
 # %% ../../nbs/engine/02_streams.ipynb #51ec31a8
 class Stream(_Reading):
     "What comes, piece by piece; afterwards `value` is the whole"
-    _drive: Any = staticmethod(drive)
+    _iterate: Any = staticmethod(iterate)
     def __init__(self, flow: Flow, io: Any) -> None:
-        self._flow, self._io, self._it = flow, io, self._drive(flow, io)
+        self._flow, self._io, self._it = flow, io, self._iterate(flow, io)
 
     def _begin(self) -> None:
         if getgeneratorstate(self._flow) == GEN_CLOSED:
@@ -93,7 +93,7 @@ async def _nothing() -> AsyncIterator[Any]:
 # %% ../../nbs/engine/02_streams.ipynb #07d81e6d
 class AsyncStream(Stream):
     "What comes, piece by piece, for `async for`; afterwards `value` is the whole"
-    _drive = staticmethod(adrive)
+    _iterate = staticmethod(async_iterate)
     _held = False # Does an `async with` see to its end?
     _loop: Any = _Loop
     _ahead: tuple[Any, ...] = () # What came as the request was sent

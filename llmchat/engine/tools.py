@@ -21,7 +21,7 @@ from typing import Any
 from fastcore.basics import noop
 
 from ..protocol.encoding import Schemas, to_send
-from .drivers import Apply, finish, Flow, Run, SyncIO
+from .drivers import Apply, Flow, Run, run, SyncIO
 from ..protocol.messages import is_blank, media_type, mk_block, mk_msg, picture_block, sound_block
 from ..protocol.replies import find_blocks
 from ..protocol.schemas import (
@@ -335,7 +335,7 @@ def mk_funcres(
     **kw: Any # `approve`, as for a chat; `most`: characters of the result
 ) -> dict[str, Any]: # A `tool_result` block
     "Run one call"
-    return finish(run_call(call, Toolbox(ns=ns), **kw), SyncIO(None))
+    return run(run_call(call, Toolbox(ns=ns), **kw), SyncIO(None))
 
 def mk_toolres(
     r: Any, # A reply
@@ -343,7 +343,7 @@ def mk_toolres(
     **kw: Any # `approve` and `parallel`, as for a chat; `most`: characters of a result
 ) -> list[dict[str, Any]]: # One message, or two
     "The reply as a message, and its calls' results as another"
-    return finish(tool_messages(r, Toolbox(ns=ns), **kw), SyncIO(None))
+    return run(tool_messages(r, Toolbox(ns=ns), **kw), SyncIO(None))
 
 def tool_messages(r: Any, box: Toolbox, **kw: Any) -> Flow:
     "The course of `mk_toolres`"
