@@ -28,7 +28,7 @@ from .display.plot import Plot, plot_spent
 from .protocol.replies import find_blocks
 from .protocol.history import Carried
 from .protocol.requests import ChatSettings
-from .sdk.secrets import own_values, pickled
+from .sdk.secrets import check_picklable, own_values
 from .engine.structured import Answer
 from .toolloop import final_prompt, loop_course
 from .engine.tools import Toolbox
@@ -178,12 +178,13 @@ def _resume(self: _Kept, data: dict[str, Any]) -> None:
 # %% ../nbs/00l_chat.ipynb #711dc1c0
 @patch
 def __getstate__(self: _Kept) -> dict[str, Any]:
-    settings = {k: pickled(v, f'{k}=') for k, v in self.settings.items() if k not in ('tools', *own_values)}
+    settings = {k: check_picklable(v, f'{k}=') for k, v in self.settings.items()
+        if k not in ('tools', *own_values)}
     tools = self.settings['tools']
     each = tools if isinstance(tools, (list, tuple)) else [tools]
-    for f in each: pickled(f, f'the tool {getattr(f, "__name__", None) or getattr(f, "name", f)!r}')
+    for f in each: check_picklable(f, f'the tool {getattr(f, "__name__", None) or getattr(f, "name", f)!r}')
     kept = {k: v for k, v in vars(self).items() if k not in ('_at_work', '_record', '_paused', 'ns')}
-    more = dict(ns=pickled(self.ns, 'ns='), paused=self._paused is not None)
+    more = dict(ns=check_picklable(self.ns, 'ns='), paused=self._paused is not None)
     return kept | more | dict(settings=settings | dict(tools=tools))
 
 @patch

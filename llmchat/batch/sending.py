@@ -18,7 +18,7 @@ from fastcore.basics import patch
 from ..engine.drivers import Apply, Call, Close, Fetch, Flow, Read
 from .jobfile import is_json, Job, Part
 from ..sdk.lazy import anthropic, httpx2
-from ..sdk.errors import broken
+from ..sdk.errors import stream_broken_error
 from ..engine.retries import wait_told
 
 # %% ../../nbs/batch/01_sending.ipynb #6834950f
@@ -243,7 +243,7 @@ def _fetch(self: Sending, part: Part, bar: Any) -> Flow:
             if not _passing(e): raise
             err = e
         tries, left = (tries + 1 if self.job.missing(part) == left else 1), self.job.missing(part)
-    if left: raise broken(httpx2.Request('GET', f'/v1/messages/batches/{part.batch}/results'), err)
+    if left: raise stream_broken_error(httpx2.Request('GET', f'/v1/messages/batches/{part.batch}/results'), err)
 
 # %% ../../nbs/batch/01_sending.ipynb #88aaf25a
 @patch

@@ -21,7 +21,7 @@ from ..protocol.messages import mk_block
 from ..protocol.replies import find_blocks
 from ..protocol.requests import mk_request
 from ..sandbox.rules import Asked, Json, rules
-from ..sdk.errors import brief
+from ..sdk.errors import short_repr
 from ..sdk.lazy import pydantic
 from ..protocol.events import check_sendable
 from .tools import not_run
@@ -38,11 +38,11 @@ def _typed(
     needed: Iterable[str] = () # Names that must be there
 ) -> None: # `ValueError` names what is not of its type
     "Check the types of the values of a dict"
-    if not isinstance(o, dict): raise ValueError(f'{what} is {brief(o)}')
+    if not isinstance(o, dict): raise ValueError(f'{what} is {short_repr(o)}')
     if lacks := first(k for k in needed if k not in o): raise ValueError(f'{what} has no {lacks!r}')
     for k in types.keys() & o.keys():
         try: _adapter(types[k]).validate_python(o[k], strict=True)
-        except ValueError as e: raise ValueError(f'{what} has {brief(o[k])} for {k!r}') from e
+        except ValueError as e: raise ValueError(f'{what} has {short_repr(o[k])} for {k!r}') from e
 
 # %% ../../nbs/engine/10_loading.ipynb #f2323bd2
 _word = re.compile(r'[\w./:-]{1,128}', re.ASCII)
@@ -82,7 +82,7 @@ def _answered(h: list[Json]) -> list[Json]:
 def _check_types(msgs: list[Json]) -> None:
     for m in msgs:
         _typed(m, 'a message', dict(role=str, content=str | list[Json]), ('role', 'content'))
-        if len(m) > 2: raise ValueError(f'{brief(m)} is no message')
+        if len(m) > 2: raise ValueError(f'{short_repr(m)} is no message')
 
 def check_dialog(
     h: list[Json] # Messages
@@ -113,7 +113,7 @@ _turn = dict(at=int, old=list[Json], end=int, model=str, took=list[list[Any]], p
 _most = 2**53 # Of counts and USD
 
 def _check_count(n: Any, what: str) -> None:
-    if not 0 <= n < _most: raise ValueError(f'{what} is {brief(n)}')
+    if not 0 <= n < _most: raise ValueError(f'{what} is {short_repr(n)}')
 
 def _check_totals(data: dict[str, Any]) -> None:
     ledger = Ledger()
@@ -163,9 +163,10 @@ _confs = dict(web_search='search_conf()', web_fetch='fetch_conf()')
 
 def _call_of(tool: Any) -> str:
     "How a tool is given again: a function by its name, a server tool by the call that makes it"
-    if not isinstance(tool, dict): return tool if isinstance(tool, str) and tool.isidentifier() else brief(tool)
+    if not isinstance(tool, dict): return tool if isinstance(tool, str) and tool.isidentifier() else short_repr(tool)
     kind = str(tool.get('type', ''))
-    return first(call for k, call in _confs.items() if re.fullmatch(k + r'_\d+', kind)) or f'dict({brief(tool)[1:-1]})'
+    known = first(call for k, call in _confs.items() if re.fullmatch(k + r'_\d+', kind))
+    return known or f'dict({short_repr(tool)[1:-1]})'
 
 class LeftOut(UserWarning):
     "What a chat had and a file does not bring"
@@ -174,7 +175,7 @@ class LeftOut(UserWarning):
         tools: list[Any], # Names of functions; type and name of others
         names: list[str] # Of other settings
     ) -> None:
-        self.tools, self.names = [_call_of(t) for t in tools], [k if k.isidentifier() else brief(k) for k in names]
+        self.tools, self.names = [_call_of(t) for t in tools], [k if k.isidentifier() else short_repr(k) for k in names]
         calls = [f'tools=[{", ".join(self.tools)}]'] * bool(tools) + [f'{k}=…' for k in self.names]
         super().__init__(f'{path} is data, and brings neither code nor what reaches further than a request. The chat '
             f'had more; to give it again: Chat.load({str(path)!r}, {", ".join(calls)})')

@@ -17,7 +17,7 @@ from typing import Any
 
 from .drivers import Call, Flow, run, SyncIO, Wait
 from ..sdk.lazy import anthropic, httpx2
-from ..sdk.errors import garbled
+from ..sdk.errors import not_a_reply_error
 from ..sdk.clients import mk_cli, need_key
 from ..sdk.secrets import redact_error
 
@@ -84,9 +84,9 @@ def _hear(cli: Any, model: str, mine: Future[Any]) -> Flow:
     try:
         if (out := infos.get(key)) is None:
             out = yield Call('models.retrieve', dict(model_id=model, timeout=patience))
-            if not hasattr(out, 'capabilities'): out = garbled(out, httpx2.Request('GET', cli.base_url))
+            if not hasattr(out, 'capabilities'): out = not_a_reply_error(out, httpx2.Request('GET', cli.base_url))
             else: infos[key] = out
-    except ValueError as e: out = garbled(getattr(e, 'doc', e), httpx2.Request('GET', cli.base_url), e)
+    except ValueError as e: out = not_a_reply_error(getattr(e, 'doc', e), httpx2.Request('GET', cli.base_url), e)
     except Exception as e: out = e
     finally:
         del _asking[_question(cli, model)]

@@ -25,9 +25,9 @@ from .streams import Parts, Stream
 from .threads import _awaited, named
 from ..protocol.requests import check_names, client_settings, long_wait
 from ..sdk.lazy import anthropic, default_model, httpx2
-from ..sdk.errors import broken, garbled, stream_error
+from ..sdk.errors import not_a_reply_error, stream_broken_error, stream_error
 from ..sdk.clients import mk_cli, need_key
-from ..sdk.secrets import named_values, pickled, redact, redact_error, secrets
+from ..sdk.secrets import check_picklable, named_values, redact, redact_error, secrets
 from ..protocol.events import (
     Builder, check_block, check_reply, check_start, Decoder, OneObject, Thinking)
 from ..protocol.replies import find_blocks
@@ -131,11 +131,11 @@ def _go(self: BaseClient, flow: Flow, kind: Any = None) -> Any:
 @patch
 def __getstate__(self: BaseClient) -> dict[str, Any]:
     what = f'cli={type(self.cli).__name__}(…), which holds a connection and a key,'
-    if not self.own: pickled(self.cli, what, never=True)
+    if not self.own: check_picklable(self.cli, what, never=True)
     hidden = secrets(self.cli)
     conn = {k: v for k, v in self._conn.items() if v is not None and k not in ('api_key', 'auth_token', 'webhook_key')}
-    for k, v in conn.items(): pickled(v, f'{k}=', never=redact(v, hidden) != v)
-    pickled(self._waits['on_retry'], 'on_retry=')
+    for k, v in conn.items(): check_picklable(v, f'{k}=', never=redact(v, hidden) != v)
+    check_picklable(self._waits['on_retry'], 'on_retry=')
     more = self._waits | dict(aiohttp=self._aiohttp, cache=self.cache)
     return dict(init=dict(model=self.model) | conn | more, log=self.log, result=self.result, _ledger=self._ledger)
 
@@ -158,7 +158,8 @@ unfit = ValueError, TypeError, LookupError, AttributeError, RecursionError # Wha
 @patch
 def _garbled(self: BaseClient, what: Any, cause: Exception | None = None) -> Exception:
     "The error for what is not a reply, or for what was `unreadable`"
-    return garbled(what, httpx2.Request('POST', self.cli.base_url), what if isinstance(what, unreadable) else cause)
+    cause = what if isinstance(what, unreadable) else cause
+    return not_a_reply_error(what, httpx2.Request('POST', self.cli.base_url), cause)
 
 # %% ../../nbs/engine/06_request.ipynb #9d67a987
 def _message(msg: dict[str, Any] | None) -> Any:
@@ -226,7 +227,7 @@ def _streamed(req: dict[str, Any], b: Builder, prefill: str = '', events: bool =
         try: ev = piece = yield read
         except anthropic.APIStatusError as e: raise _as_event(e, response) from e
         except anthropic.AnthropicError: raise
-        except Exception as e: raise broken(response.request, e)
+        except Exception as e: raise stream_broken_error(response.request, e)
         try:
             for ev in _events(piece, decoder):
                 text = b.add(ev)
@@ -237,8 +238,8 @@ def _streamed(req: dict[str, Any], b: Builder, prefill: str = '', events: bool =
                     if text: yield text
                 elif ev['type'] == 'error': raise stream_error(ev, response)
                 if b.done: break
-        except unfit as e: raise garbled(ev, response.request, e)
-    if not b.done: raise broken(response.request)
+        except unfit as e: raise not_a_reply_error(ev, response.request, e)
+    if not b.done: raise stream_broken_error(response.request)
     if piece is not None: yield from _to_end()
     return _message(b.msg)
 
