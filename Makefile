@@ -1,5 +1,5 @@
 # What is done by hand while working; `bash .ci/run` does all of it, and more, in fresh environments.
-.PHONY: test export drawing readme docs check-site record clean
+.PHONY: test export readme docs check-site record clean
 
 test:    ## Run the notebooks in replay, then pytest
 	nbdev-test
@@ -8,9 +8,6 @@ test:    ## Run the notebooks in replay, then pytest
 export:  ## Write llmchat/*.py from the notebooks, and the notebooks without what is not theirs
 	nbdev-export
 	nbdev-clean
-
-drawing: ## Draw nbs/design.svg from nbs/design.txt
-	python tools/drawing.py
 
 readme:  ## Write README.md from nbs/index.ipynb
 	python tools/readme.py

@@ -2,7 +2,7 @@
 import ast, json, re
 from pathlib import Path
 
-import docs, drawing, pytest
+import docs, pytest
 
 root = Path(__file__).parent.parent
 nbs = root/'nbs'
@@ -21,10 +21,7 @@ def test_no_two_pages_have_one_name():
 def test_changelog_page_is_the_changelog():
     assert (nbs/'changelog.md').resolve() == root.resolve()/'CHANGELOG.md'
 
-def test_drawing_is_what_its_text_says():
-    assert drawing.drawing((nbs/'design.txt').read_text(encoding='utf-8')) == (nbs/'design.svg').read_text(encoding='utf-8')
-
-CELLS = [(nb.name, c) for nb in sorted(nbs.glob('*.ipynb')) for c in json.loads(nb.read_text(encoding='utf-8'))['cells']]
+CELLS = [(nb.name, c) for nb in sorted(nbs.rglob('*.ipynb')) for c in json.loads(nb.read_text(encoding='utf-8'))['cells']]
 def sources(kind): return [(name, ''.join(c['source'])) for name, c in CELLS if c['cell_type'] == kind]
 
 def checks_nothing(code):
