@@ -148,6 +148,7 @@ def _on_ready(self: Job, n: int, entry: Any) -> None:
     self.about = entry
     self.state, self.at, self.size = bytearray(n), array('q', [0]) * n, array('q', [0]) * n
 
+# %% ../../nbs/batch/00_jobfile.ipynb #a4bf48a7
 @patch
 def _on_of(self: Job, of: Any, entry: Any) -> None:
     self.parts.append(Part(entry['part'], of, entry['after']))
@@ -162,6 +163,7 @@ def _on_refused(self: Job, why: str, entry: Any) -> None:
     part.refused = why
     self._mark(part.of, canceled if self.halted else unsent)
 
+# %% ../../nbs/batch/00_jobfile.ipynb #65966020
 @patch
 def _on_again(self: Job, of: Any, entry: Any) -> None:
     self.halted = False
@@ -186,6 +188,7 @@ def say(self: Job,
     self._log.write(line)
     self._note(line, at)
 
+# %% ../../nbs/batch/00_jobfile.ipynb #3da08158
 @patch
 @contextmanager
 def locked(self: Job) -> Iterator[None]:
@@ -219,6 +222,7 @@ def _lines(self: Job, requests: Requests, seen: dict[Any, None], about: dict[str
     about['sha'] = digest.hexdigest()
     if not seen: raise ValueError('There are no prompts. A batch needs at least one.')
 
+# %% ../../nbs/batch/00_jobfile.ipynb #29bbcdbb
 def _pieces(lines: Iterable[bytes], size: int = 1 << 20) -> Iterator[bytes]:
     "`lines`, many together"
     buf = bytearray()
@@ -228,6 +232,15 @@ def _pieces(lines: Iterable[bytes], size: int = 1 << 20) -> Iterator[bytes]:
             yield bytes(buf)
             buf.clear()
     if buf: yield bytes(buf)
+
+@patch
+def _add(self: Job, piece: bytes) -> None:
+    "Append lines"
+    at = self._log.size
+    self._log.write(piece)
+    for line in piece.splitlines(keepends=True):
+        self._note(line, at)
+        at += len(line)
 
 # %% ../../nbs/batch/00_jobfile.ipynb #db67da8f
 @patch
@@ -250,21 +263,13 @@ def writing(self: Job,
         self._forget()
         raise
 
+# %% ../../nbs/batch/00_jobfile.ipynb #2c100897
 @patch
 def write(self: Job, requests: Requests, **head: Any) -> None:
     "Write all requests, or none"
     for _ in self.writing(requests, **head): pass
 
-# %% ../../nbs/batch/00_jobfile.ipynb #29bbcdbb
-@patch
-def _add(self: Job, piece: bytes) -> None:
-    "Append lines"
-    at = self._log.size
-    self._log.write(piece)
-    for line in piece.splitlines(keepends=True):
-        self._note(line, at)
-        at += len(line)
-
+# %% ../../nbs/batch/00_jobfile.ipynb #72702d90
 @patch
 def is_of(self: Job, requests: Requests) -> bool:
     "Are these the requests of this job?"
@@ -314,6 +319,7 @@ def intend(self: Job, after: Any) -> Part:
     self.say(part=len(self.parts), of=self.next_part(), after=after)
     return self.parts[-1]
 
+# %% ../../nbs/batch/00_jobfile.ipynb #945faeb7
 @patch
 def missing(self: Job, part: Part) -> int:
     "How many requests of a part have no result"
@@ -336,6 +342,7 @@ def _usual(self: Job, line: bytes) -> tuple[int, bytes] | None:
     except (ValueError, TypeError, LookupError): return None
     return (int(m[1]), line) if (m := self._is_result(line)) else None
 
+# %% ../../nbs/batch/00_jobfile.ipynb #3c1c9365
 @patch
 def add_results(self: Job,
     lines: Iterable[bytes] # Without the ends of lines
@@ -377,6 +384,7 @@ def number(self: Job, id: Any) -> int:
 @patch
 def id(self: Job, n: int) -> Any: return n if self.about['ids'] is None else self.about['ids'][n]
 
+# %% ../../nbs/batch/00_jobfile.ipynb #3167a2c3
 @patch
 def read(self: Job, ns: Iterable[int], results: bool = True) -> Iterator[dict[str, Any]]:
     "Results by number, or the parameters of requests"
