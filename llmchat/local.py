@@ -23,6 +23,7 @@ from typing import Any
 
 from fastcore.basics import num_cpus
 
+from .sdk.errors import error_type
 from .sdk.lazy import anthropic, anyio, httpx2
 
 # %% ../nbs/04_local.ipynb #b1d9a583
@@ -231,13 +232,13 @@ def _prefill(body: bytes) -> str:
     return parts if isinstance(parts, str) else '\n\n'.join(b.get('text', '') for b in parts)
 
 # %% ../nbs/04_local.ipynb #c4f72839
-_kinds = {400: 'invalid_request_error', 404: 'not_found_error', 503: 'overloaded_error'}
-
 def _error(err: dict[str, Any]) -> dict[str, Any]:
     "An error as the API tells it"
     text = err['message']
     if 'context size' in text: text += ' (the environment variable LLMCHAT_LOCAL_CTX says how many tokens fit)'
-    return dict(type='error', error=dict(type=_kinds.get(err.get('code', 500), 'api_error'), message=text))
+    code = err.get('code', 500)
+    kind = 'overloaded_error' if code == 503 else error_type(code)
+    return dict(type='error', error=dict(type=kind, message=text))
 
 # %% ../nbs/04_local.ipynb #d508394a
 def _righted(data: dict[str, Any], prefill: str) -> dict[str, Any]:

@@ -19,8 +19,8 @@ from ..engine.request import _message, _prefilled
 from ..engine.turns import BaseChat
 from ..protocol.replies import contents, find_blocks
 from ..protocol.schemas import BadCall, check
-from ..sdk.errors import _by_type
-from ..sdk.lazy import anthropic, httpx2
+from ..sdk.errors import error_class, error_types
+from ..sdk.lazy import httpx2
 from ..engine.structured import Answer, ReplyError
 from ..engine.tools import cut_off
 
@@ -72,15 +72,13 @@ class read_prompts:
 class NoResult(LookupError):
     "There is no result of a prompt: not yet, or it was cancelled or expired"
 
-_status = dict(invalid_request_error=400, authentication_error=401, billing_error=402, permission_error=403,
-    not_found_error=404, request_too_large=413, rate_limit_error=429, overloaded_error=529)
-
 def _error(err: dict[str, Any]) -> Exception:
     "The SDK's error for an `errored` result"
     e = err.get('error') or err
-    res = httpx2.Response(_status.get(e.get('type'), 500), request=httpx2.Request('POST', '/v1/messages'))
-    cls = getattr(anthropic, _by_type.get(e.get('type'), 'APIStatusError'))
-    return cls(f"{e.get('type')}: {e.get('message')}", response=res, body=err)
+    kind = e.get('type')
+    status = error_types[kind].status if kind in error_types else 500
+    res = httpx2.Response(status, request=httpx2.Request('POST', '/v1/messages'))
+    return error_class(kind)(f"{kind}: {e.get('message')}", response=res, body=err)
 
 # %% ../../nbs/batch/02_results.ipynb #f8b56256
 class Result:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from fastcore.basics import listify
 
 from .prompt_cache import _dumps, est_tokens, input_usage, Json
+from ..sdk.errors import error_type, error_types
 from ..sdk.lazy import LazyModule
 
 # %% auto #0
@@ -163,14 +164,6 @@ def sse(
     "Events in the API's wire format, server-sent events"
     return [f"event: {e['type']}\ndata: {_dumps(e)}\n\n".encode() for e in events]
 
-# %% ../../nbs/sandbox/05_responses.ipynb #4586e92e
-_errors = {
-    400: ('invalid_request_error', 'Invalid request'), 401: ('authentication_error', 'Invalid key'),
-    402: ('billing_error', 'Credit balance too low'), 403: ('permission_error', 'Not allowed'),
-    404: ('not_found_error', 'Not Found'), 413: ('request_too_large', 'Request too large'),
-    429: ('rate_limit_error', 'Rate limit exceeded'), 500: ('api_error', 'Internal server error'),
-    504: ('timeout_error', 'Request timed out'), 529: ('overloaded_error', 'Overloaded')}
-
 # %% ../../nbs/sandbox/05_responses.ipynb #94676ac8
 @dataclass(frozen=True)
 class Fail:
@@ -182,7 +175,9 @@ class Fail:
 
     def body(self, request_id: str) -> Json:
         "The error in the API's shape"
-        kind,text = _errors.get(self.status, ('api_error', f'HTTP status {self.status}'))
+        kind = error_type(self.status)
+        known = error_types[kind].status == self.status
+        text = error_types[kind].text if known else f'HTTP status {self.status}'
         error = dict(type=self.type or kind, message=self.message or text)
         return dict(type='error', error=error, request_id=request_id)
 
