@@ -23,8 +23,7 @@ exceptions = {
     ('core', 'chat'),
     ('engine.exchange', 'engine.structured'), # Structured values do not need an exchange: they could come first
     ('engine.turns', 'display.notebook'), # `as_messages`
-    ('engine.exchange', 'display.notebook'), # How a client shows itself in a notebook
-    ('sandbox.server', 'engine.model_info')} # `infos`, which a patched sandbox empties
+    ('engine.exchange', 'display.notebook')} # How a client shows itself in a notebook
 
 def module(path): return '.'.join(path.relative_to(root/'llmchat').with_suffix('').parts).removesuffix('__init__').rstrip('.')
 modules = {module(p): p for p in (root/'llmchat').rglob('*.py') if p.name != '_modidx.py'}

@@ -25,10 +25,10 @@ from .responses import (
 from .batches import batch_routes, file_routes, missing_file
 from .prompt_cache import Clock, est_tokens, Json, PromptCache, request_tokens
 from .faults import Faults, Limits, pick_fault
-from ..engine.model_info import infos
 from .routes import (
     find_route, message_routes, mk_model, mk_models, model_routes, read_request, Request)
 from ..protocol.limits import versions
+from ..sdk.clients import infos
 from ..sdk.lazy import LazyModule
 from .passthrough import passed, Through
 from .validation import refused
