@@ -6,9 +6,9 @@ Docs: https://llmchat-owner.github.io/llmchat/engine/drivers.html.md"""
 
 # %% auto #0
 __all__ = ['Flow', 'PART', 'OPENED', 'Operation', 'Call', 'Open', 'Fetch', 'Read', 'Close', 'Apply', 'Run', 'Wait', 'End',
-           'SyncIO', 'AsyncIO', 'perform', 'step', 'iterate', 'run', 'async_step', 'async_iterate', 'async_run']
+           'SyncIO', 'perform', 'step', 'iterate', 'run', 'AsyncIO', 'async_step', 'async_iterate', 'async_run']
 
-# %% ../../nbs/engine/01_drivers.ipynb #483f4893
+# %% ../../nbs/engine/01_drivers.ipynb #4be08aca
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from concurrent.futures import Future, wait
 from contextlib import suppress
@@ -23,11 +23,11 @@ from typing import Any, NamedTuple
 
 from fastcore.basics import patch
 
-from .threads import _awaited, _call, _late, in_thread
+from .threads import _awaited, async_call, in_thread
 from ..protocol.schemas import is_async
 from ..sdk.lazy import anyio, asyncio
 
-# %% ../../nbs/engine/01_drivers.ipynb #69fb3deb
+# %% ../../nbs/engine/01_drivers.ipynb #6da3980b
 class Operation:
     "Something for the driver to do"
     __slots__ = ()
@@ -55,8 +55,7 @@ class Read(Operation): "Read on; receives the next piece of what is open, None a
 @dataclass(frozen=True, slots=True)
 class Close(Operation): "Close what is open"
 
-
-# %% ../../nbs/engine/01_drivers.ipynb #a00acfc3
+# %% ../../nbs/engine/01_drivers.ipynb #5877b285
 @dataclass(frozen=True, slots=True)
 class Apply(Operation):
     "Call a function, sync or async; receives what it returns"
@@ -75,8 +74,7 @@ class Wait(Operation):
     "Wait for what another flow finds out"
     future: Future[Any]
 
-
-# %% ../../nbs/engine/01_drivers.ipynb #9a7a8011
+# %% ../../nbs/engine/01_drivers.ipynb #f6e97aaf
 Flow = Generator[Any, Any, Any] # Yields operations and what is meant for the user; returns the result
 
 PART = object() # Begins a part of a flow
@@ -85,16 +83,15 @@ class End(NamedTuple):
     "Ends a part of a flow"
     value: Any
 
-
-# %% ../../nbs/engine/01_drivers.ipynb #51245f88
+# %% ../../nbs/engine/01_drivers.ipynb #952159f0
 def _by_sdk(stream: Any) -> bool:
     "Must the SDK read this stream?"
     kind = stream.response.headers.get('content-type', '')
     return 'amazon' in kind or hasattr(stream.response.stream, 'stream_observer')
 
 class SyncIO:
-    "Does what is asked, with an SDK client"
-    value: Any = None # What the flow has returned
+    "Performs operations, with an SDK client"
+    value: Any = None # What the flow returned
     left = False # Was the flow closed from elsewhere, while an operation was performed?
     def __init__(self, cli: Any) -> None: self.cli, self._stream, self._items = cli, None, None
 
@@ -115,24 +112,105 @@ class SyncIO:
     def close(self) -> None:
         if self._stream: self._stream.close()
 
-    def leave(self, flow: Flow) -> None:
-        "Close a flow whose operation another thread performs, and wake that thread where it waits for a piece"
-        self.left = True
-        with suppress(ValueError): _end(flow) # If it runs, it is closed after its next operation
-        wire = getattr(self._stream, 'response', None)
-        if wire is None or wire.http_version == 'HTTP/2' or 'network_stream' not in wire.extensions: return
-        with suppress(OSError): wire.extensions['network_stream'].get_extra_info('socket').shutdown(SHUT_RDWR)
+# %% ../../nbs/engine/01_drivers.ipynb #5cb7eb64
+def perform(io: SyncIO, op: Operation) -> Any:
+    "Perform `op`; what comes of it, to be awaited if `io` is an `AsyncIO`"
+    match op:
+        case Read(): return io.read()
+        case Call(path, kw): return io.call(path, kw)
+        case Open(kw): return io.open(kw)
+        case Apply(f, timeout, thread): return io.apply(f, timeout, thread)
+        case Run(groups, here): return io.side_by_side(groups, here)
+        case Wait(future): return io.wait_for(future)
+        case Fetch(path, kw): return io.fetch(path, kw)
+        case Close(): return io.close()
 
+# %% ../../nbs/engine/01_drivers.ipynb #5534f325
 _ending = RLock() # One for all: two threads may end one flow
 
 def _end(flow: Flow) -> None:
     with _ending: flow.close()
 
-# %% ../../nbs/engine/01_drivers.ipynb #9b6f0256
+@patch
+def leave(self: SyncIO, flow: Flow) -> None:
+    "Close a flow whose operation another thread performs, and wake that thread where it waits for a piece"
+    self.left = True
+    with suppress(ValueError): _end(flow) # If it runs, it is closed after its next operation
+    wire = getattr(self._stream, 'response', None)
+    if wire is None or wire.http_version == 'HTTP/2' or 'network_stream' not in wire.extensions: return
+    with suppress(OSError): wire.extensions['network_stream'].get_extra_info('socket').shutdown(SHUT_RDWR)
+
+# %% ../../nbs/engine/01_drivers.ipynb #88017ea4
+def step(flow: Flow, io: SyncIO) -> Any:
+    "Perform operations of `flow` up to what it has for the user, and return that; at its end as `next` does"
+    val = err = None
+    while isinstance(out := flow.send(val) if err is None else flow.throw(err), Operation):
+        val = err = None
+        try: val = perform(io, out)
+        except BaseException as e: err = e
+        if io.left:
+            _end(flow) # and goes on to the end of it
+            val = err = None
+    return out
+
+# %% ../../nbs/engine/01_drivers.ipynb #c1f595dc
+def iterate(flow: Flow, io: SyncIO) -> Iterator[Any]:
+    "Yield what `flow` has for the user; what it returns is then in `io.value`"
+    try:
+        while not io.left: yield step(flow, io)
+    except StopIteration as e: io.value = e.value
+    except ValueError:
+        if not io.left: raise # else another thread is just ending it
+    finally:
+        _end(flow)
+        io.close()
+
+def run(flow: Flow, io: SyncIO) -> Any:
+    "Go to the end of `flow`, past what it has for the user, and return what it returns"
+    try:
+        while True: step(flow, io)
+    except StopIteration as e: return e.value
+    finally:
+        flow.close()
+        io.close()
+
+# %% ../../nbs/engine/01_drivers.ipynb #8b929369
+def _late(timeout: float) -> TimeoutError: return TimeoutError(f'no result within {timeout:g} seconds')
+
+@patch
+def apply(self: SyncIO, f: Callable[[], Any], timeout: float | None, thread: bool = True) -> Any:
+    if not is_async(f):
+        if timeout is not None and not wait([job := in_thread(f)], timeout).done: raise _late(timeout)
+        res = f() if timeout is None else job.result()
+        if not isawaitable(res): return res
+        f = partial(_awaited, res)
+    return in_thread(partial(anyio.run, AsyncIO(None).apply, f, timeout)).result()
+
+# %% ../../nbs/engine/01_drivers.ipynb #d014f951
+@patch
+def side_by_side(self: SyncIO, groups: list[list[Flow]], here: int | None = None) -> list[list[Any]]:
+    follow = lambda group: [run(flow, SyncIO(self.cli)) for flow in group]
+    if len(groups) == 1: return [follow(groups[0])]
+    jobs = {i: in_thread(partial(follow, group)) for i, group in enumerate(groups) if i != here}
+    mine = [] if here is None else follow(groups[here])
+    wait(jobs.values())
+    return [jobs[i].result() if i in jobs else mine for i in range(len(groups))]
+
+# %% ../../nbs/engine/01_drivers.ipynb #5e7ac462
+@patch
+def wait_for(self: SyncIO, done: Future[Any]) -> Any: return done.result()
+
+# %% ../../nbs/engine/01_drivers.ipynb #7e895f45
+async def _aclose(items: Any) -> None:
+    "Close an async generator, unless the event loop is doing so: at its end it closes all that are open"
+    try: await items.aclose()
+    except RuntimeError as e:
+        if 'already running' not in str(e): raise
+
 class AsyncIO(SyncIO):
-    "Does what is asked, with the async client of the SDK that `cli()` gives for the running event loop"
+    "Performs operations, with the async client of the SDK that `cli()` gives for the running event loop"
     task: Any = None # That waits, where a task can be cancelled from outside
-    lane = False # In a task of its own, which nobody but a function in it cancels alone?
+    grouped = False # In a task of its own, which nobody but a function in it cancels alone?
     stops = False # Does the driver stop where the request of a stream is sent?
     response: Any = None # What the flow is sent when it goes on from there
 
@@ -156,134 +234,14 @@ class AsyncIO(SyncIO):
         finally:
             if self._stream: await self._stream.close()
 
-    def leave(self, flow: Flow) -> None:
-        "Close a flow whose operation another task awaits, and wake that task"
-        self.left = True
-        with suppress(ValueError): flow.close()
-        if self.task: self.task.cancel()
-
-    def came_back(self, err: BaseException | None) -> None:
-        "Take back the `cancel` of `leave`; another one goes on"
-        if self.task and self.task.uncancel() and err: raise err
-
-async def _aclose(items: Any) -> None:
-    "Close an async generator, unless the event loop is doing so: at its end it closes all that are open"
-    try: await items.aclose()
-    except RuntimeError as e:
-        if 'already running' not in str(e): raise
-
-# %% ../../nbs/engine/01_drivers.ipynb #9d8a0016
-@patch
-async def apply(self: AsyncIO, f: Callable[[], Any], timeout: float | None, thread: bool = True) -> Any:
-    with anyio.move_on_after(timeout):
-        try: return await _call(f, thread)
-        except asyncio.CancelledError as e:
-            task: Any = asyncio.current_task()
-            if anyio.current_effective_deadline() == -inf or task.cancelling() and not self.lane: raise
-            task.uncancel()
-            raise RuntimeError('it was cancelled from within') from e
-    raise _late(timeout)
-
-@patch
-def apply(self: SyncIO, f: Callable[[], Any], timeout: float | None, thread: bool = True) -> Any:
-    if not is_async(f):
-        if timeout is not None and not wait([job := in_thread(f)], timeout).done: raise _late(timeout)
-        res = f() if timeout is None else job.result()
-        if not isawaitable(res): return res
-        f = partial(_awaited, res)
-    return in_thread(partial(anyio.run, AsyncIO(None).apply, f, timeout)).result()
-
-# %% ../../nbs/engine/01_drivers.ipynb #845ff188
-@patch
-def side_by_side(self: SyncIO, lanes: list[list[Flow]], here: int | None = None) -> list[list[Any]]:
-    follow = lambda lane: [run(flow, SyncIO(self.cli)) for flow in lane]
-    if len(lanes) == 1: return [follow(lanes[0])]
-    jobs = {i: in_thread(partial(follow, lane)) for i, lane in enumerate(lanes) if i != here}
-    mine = [] if here is None else follow(lanes[here])
-    wait(jobs.values())
-    return [jobs[i].result() if i in jobs else mine for i in range(len(lanes))]
-
-@patch
-async def side_by_side(self: AsyncIO, lanes: list[list[Flow]], here: int | None = None) -> list[list[Any]]:
-    done: list[list[Any]] = [[] for _ in lanes]
-    async def follow(lane: list[Flow], res: list[Any]) -> None:
-        for flow in lane:
-            io = AsyncIO(self.cli)
-            io.lane = True
-            res.append(await async_run(flow, io))
-    begun = [follow(lane, res) for lane, res in zip(lanes, done)]
-    try:
-        async with anyio.create_task_group() as tasks:
-            for course in begun: tasks.start_soon(lambda course: course, course)
-    except BaseExceptionGroup as e: raise e.exceptions[0]
-    finally:
-        for course in begun: course.close() # that did not come to begin, because all was cancelled before
-    return done
-
-# %% ../../nbs/engine/01_drivers.ipynb #730d520f
-@patch
-def wait_for(self: SyncIO, done: Future[Any]) -> Any: return done.result()
-
-@patch
-async def wait_for(self: AsyncIO, done: Future[Any]) -> Any:
-    while not done.done(): await anyio.sleep(.01)
-    return done.result()
-
-# %% ../../nbs/engine/01_drivers.ipynb #a7562f05
-def perform(io: SyncIO, op: Operation) -> Any:
-    "Perform `op`; what comes of it, to be awaited if `io` is an `AsyncIO`"
-    match op:
-        case Read(): return io.read()
-        case Call(path, kw): return io.call(path, kw)
-        case Open(kw): return io.open(kw)
-        case Apply(f, timeout, thread): return io.apply(f, timeout, thread)
-        case Run(groups, here): return io.side_by_side(groups, here)
-        case Wait(future): return io.wait_for(future)
-        case Fetch(path, kw): return io.fetch(path, kw)
-        case Close(): return io.close()
-
-
-# %% ../../nbs/engine/01_drivers.ipynb #58e054c8
-def step(flow: Flow, io: SyncIO) -> Any:
-    "Perform what `flow` asks for, up to what it has for the user, which is returned; at its end as `next` does"
-    val = err = None
-    while isinstance(out := flow.send(val) if err is None else flow.throw(err), Operation):
-        val = err = None
-        try: val = perform(io, out)
-        except BaseException as e: err = e
-        if io.left:
-            _end(flow) # and goes on to the end of it
-            val = err = None
-    return out
-
-def iterate(flow: Flow, io: SyncIO) -> Iterator[Any]:
-    "Yield what `flow` has for the user; what it returns is in `io.value`"
-    try:
-        while not io.left: yield step(flow, io)
-    except StopIteration as e: io.value = e.value
-    except ValueError:
-        if not io.left: raise # else another thread is just ending it
-    finally:
-        _end(flow)
-        io.close()
-
-def run(flow: Flow, io: SyncIO) -> Any:
-    "Go to the end of `flow`, past what it has for the user; what it returns"
-    try:
-        while True: step(flow, io)
-    except StopIteration as e: return e.value
-    finally:
-        flow.close()
-        io.close()
-
-# %% ../../nbs/engine/01_drivers.ipynb #c562dd56
+# %% ../../nbs/engine/01_drivers.ipynb #364bf15c
 OPENED = object() # What a driver that stops there gives where the request of a stream is sent
 
 class _Returned(Exception):
-    "What a course has returned: a coroutine cannot raise `StopIteration`"
+    "What a flow returned: a coroutine cannot raise `StopIteration`"
 
 async def async_step(flow: Flow, io: AsyncIO) -> Any:
-    "As `step`, awaiting; at its end raises what carries the value"
+    "Do as `step`, awaiting; at its end raise what carries the value"
     val, err = io.response, None
     if val is not None: io.response = None
     try:
@@ -302,14 +260,14 @@ async def async_step(flow: Flow, io: AsyncIO) -> Any:
     except StopIteration as e: raise _Returned(e.value) from None
     return out
 
-# %% ../../nbs/engine/01_drivers.ipynb #9d8a0011
+# %% ../../nbs/engine/01_drivers.ipynb #35074276
 def _task() -> Any:
-    "The task that runs this; None under Trio, whose tasks have no `cancel`"
+    "Return the task that runs this; None under Trio, whose tasks have no `cancel`"
     try: return asyncio.current_task()
     except RuntimeError: return None
 
 async def async_iterate(flow: Flow, io: AsyncIO) -> AsyncIterator[Any]:
-    "As `iterate`, awaiting"
+    "Do as `iterate`, awaiting"
     try:
         while not io.left:
             io.task = _task()
@@ -323,10 +281,58 @@ async def async_iterate(flow: Flow, io: AsyncIO) -> AsyncIterator[Any]:
         await io.close()
 
 async def async_run(flow: Flow, io: AsyncIO) -> Any:
-    "As `run`, awaiting"
+    "Do as `run`, awaiting"
     try:
         while True: await async_step(flow, io)
     except _Returned as e: return e.args[0]
     finally:
         flow.close()
         await io.close()
+
+# %% ../../nbs/engine/01_drivers.ipynb #c1d7a508
+@patch
+async def apply(self: AsyncIO, f: Callable[[], Any], timeout: float | None, thread: bool = True) -> Any:
+    with anyio.move_on_after(timeout):
+        try: return await async_call(f, thread)
+        except asyncio.CancelledError as e:
+            task: Any = asyncio.current_task()
+            if anyio.current_effective_deadline() == -inf or task.cancelling() and not self.grouped: raise
+            task.uncancel()
+            raise RuntimeError('it was cancelled from within') from e
+    raise _late(timeout)
+
+# %% ../../nbs/engine/01_drivers.ipynb #339620f2
+@patch
+async def side_by_side(self: AsyncIO, groups: list[list[Flow]], here: int | None = None) -> list[list[Any]]:
+    done: list[list[Any]] = [[] for _ in groups]
+    async def follow(group: list[Flow], res: list[Any]) -> None:
+        for flow in group:
+            io = AsyncIO(self.cli)
+            io.grouped = True
+            res.append(await async_run(flow, io))
+    begun = [follow(group, res) for group, res in zip(groups, done)]
+    try:
+        async with anyio.create_task_group() as tasks:
+            for work in begun: tasks.start_soon(lambda work: work, work)
+    except BaseExceptionGroup as e: raise e.exceptions[0]
+    finally:
+        for work in begun: work.close() # that did not come to begin, because all was cancelled before
+    return done
+
+@patch
+async def wait_for(self: AsyncIO, done: Future[Any]) -> Any:
+    while not done.done(): await anyio.sleep(.01)
+    return done.result()
+
+# %% ../../nbs/engine/01_drivers.ipynb #aadf441c
+@patch
+def leave(self: AsyncIO, flow: Flow) -> None:
+    "Close a flow whose operation another task awaits, and wake that task"
+    self.left = True
+    with suppress(ValueError): flow.close()
+    if self.task: self.task.cancel()
+
+@patch
+def came_back(self: AsyncIO, err: BaseException | None) -> None:
+    "Take back the `cancel` of `leave`; another one goes on"
+    if self.task and self.task.uncancel() and err: raise err

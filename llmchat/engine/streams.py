@@ -18,7 +18,7 @@ from fastcore.basics import patch
 from .drivers import async_iterate, End, Flow, iterate, OPENED, PART, SyncIO
 from ..sdk.lazy import anyio
 
-# %% ../../nbs/engine/02_streams.ipynb #51ec31a7
+# %% ../../nbs/engine/02_streams.ipynb #21e860b9
 _says = dict(new='not begun: loop over it or `run()` it, and then it has its `value`',
     begun='in the middle: its `value` comes at its end',
     left='left, or broken off, before its end: what had come is in `partial` of the error or the chat',
@@ -47,7 +47,6 @@ class _Reading:
         def __getattr__(self, k: str) -> Any:
             why = '' if k.startswith('_') else f': it is a stream, {self._state}'
             raise AttributeError(f'{type(self).__name__!r} object has no attribute {k!r}{why}')
-
 
 # %% ../../nbs/engine/02_streams.ipynb #51ec31a8
 class Stream(_Reading):
@@ -78,7 +77,7 @@ class Stream(_Reading):
             for _ in self: pass
         return self.value
 
-# %% ../../nbs/engine/02_streams.ipynb #70531570
+# %% ../../nbs/engine/02_streams.ipynb #763d084e
 class _Loop:
     "What an `async for` holds on to; when that is left, the flow ends"
     def __init__(self, stream: Any) -> None: self._stream = stream
@@ -89,13 +88,13 @@ class _Loop:
 async def _nothing() -> AsyncIterator[Any]:
     for o in (): yield o
 
-
-# %% ../../nbs/engine/02_streams.ipynb #07d81e6d
+# %% ../../nbs/engine/02_streams.ipynb #28353ad3
 class AsyncStream(Stream):
     "What comes, piece by piece, for `async for`; afterwards `value` is the whole"
     _iterate = staticmethod(async_iterate)
     _held = False # Does an `async with` see to its end?
     _loop: Any = _Loop
+    _no_more = staticmethod(_nothing) # By the class: `__del__` may come when names of the module are gone
     _ahead: tuple[Any, ...] = () # What came as the request was sent
 
     def __iter__(self) -> Any: raise TypeError('An AsyncStream is read with `async for`, not with `for`.')
@@ -106,7 +105,7 @@ class AsyncStream(Stream):
         return self._loop(self)
     def _left(self) -> None:
         self._flow.close()
-        if not self._held: self._it = _nothing() # the event loop closes what nobody holds
+        if not self._held: self._it = self._no_more() # the event loop closes what nobody holds
     def __del__(self) -> None: self._flow.close()
 
     async def close(self) -> None:
@@ -145,7 +144,7 @@ async def _next(self: AsyncStream) -> Any:
     o, *self._ahead = self._ahead
     return o
 
-# %% ../../nbs/engine/02_streams.ipynb #b8ffcf3e
+# %% ../../nbs/engine/02_streams.ipynb #c5fbf14f
 class _Part(_Reading):
     _begun = True
     def __init__(self, items: Any) -> None:
@@ -166,8 +165,7 @@ class _Part(_Reading):
     def show(self, every: float = 0.1) -> Any:
         raise ValueError('This is a part of a loop. Show all of it: chat.toolloop(…, stream=True).show()')
 
-
-# %% ../../nbs/engine/02_streams.ipynb #b8ffcf3f
+# %% ../../nbs/engine/02_streams.ipynb #57235f2a
 class Part(_Part, Stream):
     "A reply of a loop, piece by piece; afterwards `value` is the reply"
     def __iter__(self) -> Iterator[Any]:
@@ -190,8 +188,7 @@ class AsyncPart(_Part, AsyncStream):
     async def close(self) -> None: pass
     async def _open(self) -> Any: return self
 
-
-# %% ../../nbs/engine/02_streams.ipynb #9d8a823d
+# %% ../../nbs/engine/02_streams.ipynb #74a009ae
 class Parts(Stream):
     "Replies and results of a loop; each reply is a stream"
     def __iter__(self) -> Iterator[Any]:
@@ -215,4 +212,3 @@ class _PartsLoop(_Loop):
 class AsyncParts(AsyncStream):
     "Replies and results of a loop, for `async for`; each reply is a stream"
     _loop = _PartsLoop
-
