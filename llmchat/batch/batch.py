@@ -8,7 +8,7 @@ Docs: https://llmchat-owner.github.io/llmchat/batch/batch.html.md"""
 __all__ = ['BaseBatch', 'Batch', 'Estimate', 'AsyncBatch']
 
 # %% ../../nbs/batch/03_batch.ipynb #36a88d55
-import json, time
+import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from ..engine.exchange import Client
 from ..engine.drivers import Flow
 from .jobfile import canceled, errored, expired, Job, ranges, states
 from ..engine.model_info import info_if_any
+from ..protocol.encoding import dumps
 from ..protocol.requests import can, mk_request, Settings
 from .results import _outcome, dialog, NoResult, pairs, read_prompts, Result, write_results
 from ..sdk.lazy import anthropic, anyio
@@ -133,8 +134,6 @@ def _params(self: BaseBatch, pr: Any, info: Any, settings: dict[str, Any], heade
     return req | (req.pop('extra_body', None) or {})
 
 # %% ../../nbs/batch/03_batch.ipynb #85f17505
-_dumps = json.JSONEncoder(ensure_ascii=False, separators=(',', ':')).encode
-
 @patch
 def _requests(self: BaseBatch, info: Any, headers: dict[str, str]) -> Iterator[tuple[Any, bytes, bytes, int]]:
     "Each request, as a job takes it; `ValueError` or `TypeError` names the prompt"
@@ -143,8 +142,8 @@ def _requests(self: BaseBatch, info: Any, headers: dict[str, str]) -> Iterator[t
     for id, pr in pairs(self._prompts):
         try:
             params = self._params(pr, info, settings, headers)
-            alike = body = _dumps(params).encode()
-            if info and (varies or isinstance(pr, BaseChat)): alike = _dumps(self._params(pr, None, plain, {})).encode()
+            alike = body = dumps(params).encode()
+            if info and (varies or isinstance(pr, BaseChat)): alike = dumps(self._params(pr, None, plain, {})).encode()
         except (ValueError, TypeError) as e:
             raise (TypeError if isinstance(e, TypeError) else ValueError)(f'Prompt {id!r}: {e}') from e
         yield id, body, alike, params['max_tokens']

@@ -6,8 +6,9 @@ Docs: https://llmchat-owner.github.io/llmchat/protocol/limits.html.md"""
 
 # %% auto #0
 __all__ = ['Json', 'max_image', 'max_side', 'few_pictures', 'max_request', 'max_messages', 'max_marks', 'min_budget',
-           'temp_range', 'ttls', 'max_media', 're_name', 're_key', 're_call', 're_id', 'versions', 'sampling_version',
-           'sampling', 'media_type', 'image_size', 'pdf_pages', 'most_media', 'is_blank']
+           'temp_range', 'ttls', 'max_requests', 'max_megabytes', 'max_media', 're_name', 're_key', 're_call', 're_id',
+           'versions', 'sampling_version', 'sampling', 'media_type', 'image_size', 'pdf_pages', 'most_media',
+           'is_blank']
 
 # %% ../../nbs/protocol/00_limits.ipynb #fc4054d7
 import re
@@ -28,6 +29,7 @@ max_marks = 4 # Cache breakpoints in a request
 min_budget = 1024 # Tokens; the smallest thinking budget
 temp_range = 0, 1 # Lowest and highest temperature
 ttls = '5m', '1h' # Lifetimes of a cache entry, shortest first
+max_requests, max_megabytes = 100_000, 256 # Of a batch
 max_media = 100, 600 # Pictures, and pages of PDFs, in a request: for contexts of up to 200,000 tokens; for others
 re_name = re.compile('[a-zA-Z0-9_-]{1,128}') # Name of a tool
 re_key = re.compile('[a-zA-Z0-9_.-]{1,64}') # Name of an argument of a tool

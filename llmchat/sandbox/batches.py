@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import finalize
 
+from ..protocol.encoding import dumps
+from ..protocol.limits import max_megabytes, max_requests
 from .responses import Answer, Fail, Json, json_answer
 from .routes import page
 
 # %% auto #0
-__all__ = ['max_requests', 'max_bytes', 'a_day', 'to_cancel', 'batch_routes', 'max_file', 'file_routes', 'Held', 'check_batch',
-           'HeldBatch', 'make_results', 'read_form', 'put_file', 'missing_file']
+__all__ = ['max_bytes', 'a_day', 'to_cancel', 'batch_routes', 'max_file', 'file_routes', 'Held', 'check_batch', 'HeldBatch',
+           'make_results', 'read_form', 'put_file', 'missing_file']
 
 # %% ../../nbs/sandbox/08_batches.ipynb #fa4f2664
 @dataclass(slots=True)
@@ -27,14 +29,13 @@ class Held:
     custom_id: Any # What the sender calls it
     params: str # JSON of the request
 
-_dumps = json.JSONEncoder(ensure_ascii=False, separators=(',', ':'),
-    default=lambda o: dict(custom_id=o.custom_id, params=json.loads(o.params))).encode
+def _let_go(held: Held) -> Json: return dict(custom_id=held.custom_id, params=json.loads(held.params))
 
 def _hold(o: Json) -> Any:
-    return Held(o['custom_id'], _dumps(o['params'])) if o.keys() == {'custom_id', 'params'} else o
+    return Held(o['custom_id'], dumps(o['params'], default=_let_go)) if o.keys() == {'custom_id', 'params'} else o
 
 # %% ../../nbs/sandbox/08_batches.ipynb #a7193e34
-max_requests,max_bytes = 100_000,256 * 1024**2 # Of one batch
+max_bytes = max_megabytes * 1024**2 # Of a batch: the larger number that it may mean
 _custom_id = re.compile('[a-zA-Z0-9_-]{1,64}')
 
 def check_batch(
@@ -115,7 +116,7 @@ def make_results(
     for i in Random(b.id).sample(range(len(b.held)), len(b.held)):
         res = _result(sb, b.held[i], *takes[i]) if i < b.done else late
         counts[res['type']] += 1
-        b.lines.write(_dumps(dict(custom_id=b.held[i].custom_id, result=res)).encode() + b'\n')
+        b.lines.write(dumps(dict(custom_id=b.held[i].custom_id, result=res)).encode() + b'\n')
     b.counts,b.held = counts,[]
 
 # %% ../../nbs/sandbox/08_batches.ipynb #4d389d0a

@@ -9,7 +9,7 @@ __all__ = ['lookback', 'est_tokens', 'request_tokens', 'input_usage', 'Block', '
            'breakpoints', 'Clock', 'PromptCache']
 
 # %% ../../nbs/sandbox/04_prompt_cache.ipynb #618d89ed
-import json, re
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -19,10 +19,11 @@ from typing import Any
 
 from fastcore.basics import patch
 
+from ..protocol.encoding import dumps
+
 from ..protocol.limits import Json
 
 # %% ../../nbs/sandbox/04_prompt_cache.ipynb #c3a6afcd
-_dumps = json.JSONEncoder(ensure_ascii=False, separators=(',', ':')).encode
 _most = 6400 # Characters that a file counts
 _file = re.compile(f'(?<="data":")[A-Za-z0-9+/=]{{{_most+1},}}')
 _mark = re.compile(r',?"cache_control":(null|\{[^{}]*\})')
@@ -38,7 +39,7 @@ def est_tokens(
     *parts: Any, # JSON values, such as content blocks
 ) -> int: # A token for every 4 characters of their JSON, rounded up
     "A stable stand-in for the API's token count"
-    return -(-sum(_size(_dumps(p)) for p in parts) // 4)
+    return -(-sum(_size(dumps(p)) for p in parts) // 4)
 
 def request_tokens(
     body: Json, # Body of a request, as sent
@@ -78,8 +79,8 @@ def _marked(o: Any) -> Json | None:
 # %% ../../nbs/sandbox/04_prompt_cache.ipynb #2d3bbed0
 def _mk_block(part: str, o: Any, around: int, role: str = '') -> Block:
     data = dict(type='text', text=o) if isinstance(o, str) else o
-    text = _mark.sub('', _dumps(data))
-    size = around + (_size(_dumps(o)) if isinstance(o, str) else _size(text))
+    text = _mark.sub('', dumps(data))
+    size = around + (_size(dumps(o)) if isinstance(o, str) else _size(text))
     return Block(part, role + text, size, _marked(data), data.get('type'))
 
 def _items(part: str, items: Any, around: int = 0, role: str = '') -> Iterator[Block]:
@@ -97,7 +98,7 @@ def prompt_blocks(
         if items := body.get(part): yield from _items(part, items, 0 if isinstance(items, str) else 2)
     for i,msg in enumerate(body.get('messages') or []):
         content = msg['content']
-        envelope = len(_dumps({**msg, 'content': '' if isinstance(content, str) else []}))
+        envelope = len(dumps({**msg, 'content': '' if isinstance(content, str) else []}))
         if isinstance(content, str): envelope -= 2
         yield from _items('messages', content, envelope + (1 if i else 2), msg['role'])
 
@@ -105,11 +106,11 @@ def prompt_blocks(
 def _seeds(body: Json) -> dict[str, str]:
     "What each part depends on besides its blocks"
     form = (body.get('output_config') or {}).get('format')
-    seen = '"type":"image"' in _dumps(body.get('messages'))
+    seen = '"type":"image"' in dumps(body.get('messages'))
     early = [body.get('model')],[body.get('speed') or 'standard']
     late = [body.get('tool_choice') or {'type': 'auto'}, body.get('thinking'), form, seen]
     parts = accumulate([*early, late], lambda a,b: a + b)
-    return dict(zip(('tools', 'system', 'messages'), map(_dumps, parts)))
+    return dict(zip(('tools', 'system', 'messages'), map(dumps, parts)))
 
 def _mix(*texts: str) -> str: return blake2b('\0'.join(texts).encode(), digest_size=12).hexdigest()
 
@@ -189,7 +190,7 @@ def usage(self: PromptCache,
     least: int = 1024, # Tokens; shorter prefixes are not kept
 ) -> Json: # Usage as the API reports it, without output
     "What a request reads and writes; after it, that is done"
-    if '"cache_control"' not in _dumps(body): return input_usage(body)
+    if '"cache_control"' not in dumps(body): return input_usage(body)
     spans = prefixes(body)
     marks = {i: ttl for i,ttl in breakpoints(body, spans).items() if spans[i].tokens >= least}
     if not marks: return input_usage(body)

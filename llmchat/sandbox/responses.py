@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fastcore.basics import listify
 
-from .prompt_cache import _dumps, est_tokens, input_usage, Json
+from .prompt_cache import est_tokens, input_usage, Json
+from ..protocol.encoding import dumps
 from ..sdk.errors import error_type, error_types
 from ..sdk.lazy import LazyModule
 
@@ -162,7 +163,7 @@ def sse(
     events: Iterable[Json],
 ) -> list[bytes]: # One item an event
     "Events in the API's wire format, server-sent events"
-    return [f"event: {e['type']}\ndata: {_dumps(e)}\n\n".encode() for e in events]
+    return [f"event: {e['type']}\ndata: {dumps(e)}\n\n".encode() for e in events]
 
 # %% ../../nbs/sandbox/05_responses.ipynb #94676ac8
 @dataclass(frozen=True)
@@ -218,7 +219,7 @@ def json_answer(
 ) -> Answer:
     "An answer of JSON"
     head = {'content-type': 'application/json'} | (headers or {})
-    return Answer(status, head, [_dumps(data).encode()])
+    return Answer(status, head, [dumps(data).encode()])
 
 def fail_answer(
     fail: Fail, # What went wrong
