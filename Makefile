@@ -1,13 +1,20 @@
 # What is done by hand while working; `bash .ci/run` does all of it, and more, in fresh environments.
-.PHONY: test export readme docs check-site record clean
+.PHONY: test export types readme docs check-site record clean
 
 test:    ## Run the notebooks in replay, then pytest
 	nbdev-test
 	pytest -n auto
 
-export:  ## Write llmchat/*.py from the notebooks, and the notebooks without what is not theirs
+export:  ## Write llmchat/*.py from the notebooks, their stubs, and the notebooks without what is not theirs
 	nbdev-export
 	nbdev-clean
+	python tools/stubs.py
+
+types:   ## Check the stubs, against what they describe, too, and a user's scripts; wants `pip install -e '.[types]'`
+	mypy
+	mypy --package llmchat
+	python -m mypy.stubtest llmchat --mypy-config-file pyproject.toml --allowlist tests/stubtest.txt
+	pytest tests/test_types.py
 
 readme:  ## Write README.md from nbs/index.ipynb
 	python tools/readme.py

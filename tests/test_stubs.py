@@ -1,9 +1,12 @@
 "The stubs that editors and type checkers read: each rule of `tools/stubs.py` on a small package."
 import ast
+from pathlib import Path
+
 import pytest
 
 import stubs
 
+root = Path(__file__).parent.parent
 source = {
 '__init__': "__version__ = '1'\nfrom .box import *\nfrom .box import __all__",
 'box': '''
@@ -154,3 +157,8 @@ __version__: str
 def test_private_names_and_what_is_patched_elsewhere_stay_out(texts):
     assert '_inner' not in texts['box'] and '_secret' not in texts['box'] and 'write' not in texts['late']
     assert 'Flow = AsyncIterator[int]' in texts['base'] and '__hash__: ClassVar[Any]\n    width: int' in texts['base']
+
+def test_stubs_of_the_repository_are_current():
+    new, old = stubs.stubs(root/'llmchat'), {*(root/'llmchat').rglob('*.pyi')}
+    assert old == {*new}
+    assert [p.name for p in old if p.read_text(encoding='utf-8') != new[p]] == []
