@@ -27,7 +27,7 @@ def _goes_on(r: Any, results: list[Any]) -> bool:
 
 # %% ../nbs/01_toolloop.ipynb #fb581510
 def loop_course(
-    turn: Callable[..., Flow], # The course of one turn, for a message and more settings
+    turn: Callable[..., Flow], # The flow of one turn, for a message and more settings
     chat: Any, # The chat, of which `h` and `last` are read
     msg: dict[str, Any] | None, # The prompt; None: go on from the history
     max_steps: int, # Most requests to the API
@@ -35,7 +35,7 @@ def loop_course(
     final_prompt: str, # What the last request says
     stream: bool # Announce each reply as a part, to be streamed?
 ) -> Flow: # Returns all replies and results
-    "The course of a loop: yields each reply, and the message with the results of its calls"
+    "The flow of a loop: yields each reply, and the message with the results of its calls"
     done: list[Any] = []
     for step in range(1, max_steps + 1):
         off = dict(tool_choice=False) if step == max_steps else {}

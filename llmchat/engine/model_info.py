@@ -78,7 +78,7 @@ def _question(cli: Any, model: str) -> Any:
     return *info_key(cli, model), type(cli).__name__.startswith('Async')
 
 def _hear(cli: Any, model: str, mine: Future[Any]) -> Flow:
-    "The course of asking about a model for everybody who waits; returns its `ModelInfo`, or the error"
+    "The flow of asking about a model for everybody who waits; returns its `ModelInfo`, or the error"
     key, out = info_key(cli, model), None
     try:
         if (out := infos.get(key)) is None:
@@ -94,7 +94,7 @@ def _hear(cli: Any, model: str, mine: Future[Any]) -> Flow:
 
 # %% ../../nbs/engine/04_model_info.ipynb #4c26141e
 def info_of(cli: Any, model: str) -> Flow:
-    "The course of `model_info`"
+    "The flow of `model_info`"
     while (info := infos.get(info_key(cli, model))) is None:
         first = _asking.setdefault(_question(cli, model), mine := Future())
         info = (yield from _hear(cli, model, mine)) if first is mine else (yield Wait(first))

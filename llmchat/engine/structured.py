@@ -32,7 +32,7 @@ class ReplyError(ValueError):
 # %% ../../nbs/engine/08_structured.ipynb #70577db3
 def until_fits(
     attempt: Callable[[list[dict[str, Any]]], Flow], # Given what was said, returns value, problem, reply, messages
-    retries: int = 0 # How often the model is told of a problem
+    retries: int = 0 # How often the model receives a problem
 ) -> Flow: # Returns the reply, the new messages and the value; `ReplyError` if nothing fitted
     "Ask, and ask again with the problem, until the reply fits"
     said: list[dict[str, Any]] = []

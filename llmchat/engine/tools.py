@@ -160,7 +160,7 @@ def _typed(r: ToolResult) -> str | list[dict[str, Any]]:
     return [mk_block(base64.b64decode(r.data), f'The {r.result_type}')]
 
 def _pieces(o: Pieces) -> str | list[dict[str, Any]]:
-    "The content of what came piece by piece"
+    "The content of what a function yields"
     if len(o) == 1: return to_content(o[0])
     note = [f'[cut: these are the first {len(o):,} parts]'] if o.more else []
     contents = [_texts(c) if isinstance(c, str) else c for c in map(to_content, [*o, *note])]
@@ -179,7 +179,7 @@ def to_content(
 
 # %% ../../nbs/engine/05_tools.ipynb #5c0a1c04
 def _offer(tools: Iterable[Any]) -> tuple[Schemas, dict[str, Tool]]:
-    "What the model is told of tools, and those of them that run here, by name; `ValueError` for two of one name"
+    "What the model receives for tools, and those of them that run here, by name; `ValueError` for two of one name"
     made = [mk_tool(t) for t in tools]
     twice = [n for n, k in Counter(t.name for t in made).items() if n and k > 1]
     if twice: raise ValueError(f'There are two tools of the name {", ".join(twice)}. Each needs its own.')
@@ -192,7 +192,7 @@ def _schemas(*schemas: ToolSchema) -> Schemas: return Schemas(schemas)
 
 # %% ../../nbs/engine/05_tools.ipynb #4d9c4047
 class Toolbox:
-    "The tools of a call: what the model is told, and what may run"
+    "The tools of a call: what the model receives, and what may run"
     def __init__(self,
         tools: Any = None, # Functions, classes, dict schemas, `Tool`s, or one of them
         ns: Any = None # More functions that may run, by name: a dict, or a list of them
@@ -215,7 +215,7 @@ def mk_box(tools: Any, ns: Any = None) -> Toolbox:
 
 # %% ../../nbs/engine/05_tools.ipynb #9cbf032e
 def _complaint(e: Exception, name: str) -> str | list[dict[str, Any]]:
-    "What the model is told of an error; a tool may itself raise a `BadCall`, whose text is for the model"
+    "What the model receives for an error; a tool may itself raise a `BadCall`, whose text is for the model"
     if isinstance(e, BadCall): return str(e)
     log.info('The tool %s failed', name, exc_info=e)
     if isinstance(e, anthropic.lib.tools.ToolError):
@@ -257,7 +257,7 @@ def as_error(
     result: dict[str, Any], # A `tool_result` block
     why: str # What is wrong with it
 ) -> dict[str, Any]: # One for the same call
-    "What the model is told instead of a result that it cannot have"
+    "What the model receives instead of a result that it cannot have"
     return result | dict(content=_cut(why, max_result), is_error=True)
 
 def check_result(
@@ -270,7 +270,7 @@ def check_result(
 
 # %% ../../nbs/engine/05_tools.ipynb #c53cf55b
 def _approved(approve: Any, call: Any) -> Flow:
-    "None if the call may run, else what the model is told"
+    "None if the call may run, else what the model receives"
     said = True if approve is None or approve is True else (yield Apply(functools.partial(approve, call)))
     if said is True: return None
     return f'The user declined this call: {said}' if isinstance(said, str) else 'The user declined this call.'
@@ -289,7 +289,7 @@ def _whole(run: Callable[[], Any]) -> Callable[[], Any]:
 
 def run_call(call: Any, box: Toolbox, approve: Any = None, most: int = max_result, keep: Any = noop,
     began: Any = noop) -> Flow:
-    "The course of one call; returns its `tool_result` block, and gives `keep` the call and what the tool returned"
+    "The flow of one call; returns its `tool_result` block, and gives `keep` the call and what the tool returned"
     call = mk_block(call)
     try:
         tool = box.find(call['name'])
@@ -317,15 +317,15 @@ def not_run(
 
 # %% ../../nbs/engine/05_tools.ipynb #fe979a9b
 def run_calls(calls: list[Any], box: Toolbox, parallel: bool = True, **kw: Any) -> Flow:
-    "The course of the calls of one reply; returns their `tool_result` blocks, in order"
-    lanes: dict[Any, list[int]] = {}
+    "The flow of the calls of one reply; returns their `tool_result` blocks, in order"
+    groups: dict[Any, list[int]] = {}
     for i, c in enumerate(map(mk_block, calls)):
         tool = box.ns.get(c['name'])
         alone = parallel and getattr(tool, 'parallel', True) and getattr(tool, 'thread', True) is not False
-        lanes.setdefault(i if alone else 'shared', []).append(i)
-    here = [*lanes].index('shared') if 'shared' in lanes else None
-    done = yield Run([[run_call(calls[i], box, **kw) for i in lane] for lane in lanes.values()], here)
-    res = dict(zip((i for lane in lanes.values() for i in lane), (r for rs in done for r in rs)))
+        groups.setdefault(i if alone else 'shared', []).append(i)
+    here = [*groups].index('shared') if 'shared' in groups else None
+    done = yield Run([[run_call(calls[i], box, **kw) for i in group] for group in groups.values()], here)
+    res = dict(zip((i for group in groups.values() for i in group), (r for rs in done for r in rs)))
     return [res[i] for i in range(len(calls))]
 
 # %% ../../nbs/engine/05_tools.ipynb #caeeed11
@@ -346,7 +346,7 @@ def mk_toolres(
     return run(tool_messages(r, Toolbox(ns=ns), **kw), SyncIO(None))
 
 def tool_messages(r: Any, box: Toolbox, **kw: Any) -> Flow:
-    "The course of `mk_toolres`"
+    "The flow of `mk_toolres`"
     calls = find_blocks(r, 'tool_use')
     results = (yield from run_calls(calls, box, **kw)) if calls else []
     return [mk_msg(r)] + ([mk_msg(results)] if results else [])
