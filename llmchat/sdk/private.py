@@ -9,15 +9,17 @@ __all__ = ['private', 'Private', 'gone']
 
 # %% ../../nbs/sdk/04_private.ipynb #e605f752
 from contextlib import suppress
+from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any
 
 from fastcore.basics import nested_attr, noop
 
 from .lazy import anthropic, httpx2
 
 # %% ../../nbs/sdk/04_private.ipynb #47d4bb43
-class Private(NamedTuple):
+@dataclass(frozen=True)
+class Private:
     "A name that a package does not publish, and that we use"
     name: str # As our code writes it
     owner: str # What has it
