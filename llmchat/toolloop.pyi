@@ -8,10 +8,10 @@ __all__ = ['final_prompt', 'loop_course']
 
 final_prompt: str
 def loop_course(turn: Callable[..., Flow], chat: Any, msg: dict[str, Any] | None, max_steps: int, cont_func: Callable[..., Any], final_prompt: str, stream: bool) -> Flow:
-    """The course of a loop: yields each reply, and the message with the results of its calls
+    """The flow of a loop: yields each reply, and the message with the results of its calls
 
     Args:
-        turn: The course of one turn, for a message and more settings
+        turn: The flow of one turn, for a message and more settings
         chat: The chat, of which `h` and `last` are read
         msg: The prompt; None: go on from the history
         max_steps: Most requests to the API

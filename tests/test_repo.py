@@ -2,6 +2,7 @@
 import ast, re, subprocess, sys, tomllib
 from configparser import ConfigParser
 from fnmatch import fnmatch
+from importlib import import_module
 from importlib.metadata import metadata, packages_distributions, requires
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -46,6 +47,14 @@ def test_version_stands_in_one_place():
 def test_the_package_says_every_name_of_core():
     assert set(core.__all__) <= set(llmchat.__all__)
     assert all(getattr(llmchat, n) is getattr(core, n) for n in core.__all__)
+
+@pytest.mark.parametrize('name', ['llmchat', *(f'llmchat.{o}' for o in
+    ('core', 'toolloop', 'asink', 'files', 'local', 'editor', 'batch', 'sandbox', 'cli'))])
+def test_patched_methods_leave_nothing_behind(name):
+    mod = import_module(name)
+    classes = [c for c in map(mod.__dict__.get, mod.__all__) if isinstance(c, type)]
+    bases = {b for c in classes for b in c.__mro__ if b.__module__ != 'llmchat.chat'} # Until `core` defines `Chat`
+    assert not [(b, k) for b in bases for k in vars(b) if k.startswith('_orig')]
 
 def test_changelog_knows_the_version():
     assert f'\n## {llmchat.__version__}' in texts['CHANGELOG.md']

@@ -393,22 +393,20 @@ def show(self: Stream,
     "Render what comes while it comes: as Markdown in a notebook, printed elsewhere"
     if self._begun: raise ValueError('show() reads a stream from its beginning, and this one has begun.')
     self._begin()
-    return self._show(Screen(every))
+    return (_show_async if isinstance(self, AsyncStream) else _show)(self, Screen(every))
 
 def _shown(o: Any) -> Any: return o.value if isinstance(o, End) else o
 
-@patch
-def _show(self: Stream, screen: Screen) -> None:
-    with self, screen:
-        for o in self._it: screen.add(_shown(o))
-        screen.value = self.value
+def _show(stream: Stream, screen: Screen) -> None:
+    with stream, screen:
+        for o in stream._it: screen.add(_shown(o))
+        screen.value = stream.value
 
 
 # %% ../../nbs/display/01_notebook.ipynb #8f876081
-@patch
-async def _show(self: AsyncStream, screen: Screen) -> None:
-    async with self:
+async def _show_async(stream: AsyncStream, screen: Screen) -> None:
+    async with stream:
         with screen:
-            async for o in _Loop(self): screen.add(_shown(o))
-            screen.value = self.value
+            async for o in _Loop(stream): screen.add(_shown(o))
+            screen.value = stream.value
 

@@ -21,7 +21,7 @@ patience: int
 def info_key(cli: Any, model: str) -> tuple[str, str]:
     """Under what `infos` keeps a model"""
 def info_of(cli: Any, model: str) -> Flow:
-    """The course of `model_info`"""
+    """The flow of `model_info`"""
 def model_info(model: str, cli: Any=None) -> Any:
     """What the API says about a model, asked once; the SDK's `NotFoundError` if it has none of that name
 

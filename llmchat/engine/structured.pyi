@@ -15,7 +15,7 @@ def until_fits(attempt: Callable[[list[dict[str, Any]]], Flow], retries: int=0) 
 
     Args:
         attempt: Given what was said, returns value, problem, reply, messages
-        retries: How often the model is told of a problem
+        retries: How often the model receives a problem
 
     Returns:
         Returns the reply, the new messages and the value; `ReplyError` if nothing fitted"""

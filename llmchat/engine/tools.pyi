@@ -35,7 +35,7 @@ def to_content(o: Any) -> str | list[dict[str, Any]]:
     Returns:
         Text, or blocks"""
 class Toolbox:
-    """The tools of a call: what the model is told, and what may run"""
+    """The tools of a call: what the model receives, and what may run"""
     schemas: Any
     ns: dict[str, Any]
     def __init__(self, tools: Any=None, ns: Any=None) -> None:
@@ -48,7 +48,7 @@ def mk_box(tools: Any, ns: Any=None) -> Toolbox:
     """A toolbox of tools, which may be one already"""
 max_result: int
 def as_error(result: dict[str, Any], why: str) -> dict[str, Any]:
-    """What the model is told instead of a result that it cannot have
+    """What the model receives instead of a result that it cannot have
 
     Args:
         result: A `tool_result` block
@@ -62,7 +62,7 @@ def check_result(result: dict[str, Any]) -> None:
     Args:
         result: A `tool_result` block"""
 def run_call(call: Any, box: Toolbox, approve: Any=None, most: int=..., keep: Any=..., began: Any=...) -> Flow:
-    """The course of one call; returns its `tool_result` block, and gives `keep` the call and what the tool returned"""
+    """The flow of one call; returns its `tool_result` block, and gives `keep` the call and what the tool returned"""
 cut_off: Any
 def not_run(call: Any, stop_reason: str | None) -> dict[str, Any]:
     """The result of a call that is not run
@@ -74,7 +74,7 @@ def not_run(call: Any, stop_reason: str | None) -> dict[str, Any]:
     Returns:
         A `tool_result` block"""
 def run_calls(calls: list[Any], box: Toolbox, parallel: bool=True, **kw: Any) -> Flow:
-    """The course of the calls of one reply; returns their `tool_result` blocks, in order"""
+    """The flow of the calls of one reply; returns their `tool_result` blocks, in order"""
 def mk_funcres(call: Any, ns: Any, **kw: Any) -> dict[str, Any]:
     """Run one call
 
@@ -96,7 +96,7 @@ def mk_toolres(r: Any, ns: Any=None, **kw: Any) -> list[dict[str, Any]]:
     Returns:
         One message, or two"""
 def tool_messages(r: Any, box: Toolbox, **kw: Any) -> Flow:
-    """The course of `mk_toolres`"""
+    """The flow of `mk_toolres`"""
 def search_conf(max_uses: int | None=None, allowed_domains: list[str] | None=None, blocked_domains: list[str] | None=None, user_location: dict[str, str] | None=None, version: str='20250305') -> dict[str, Any]:
     """Web search, run by the API
 
