@@ -10,7 +10,7 @@ __all__ = ['mk_upload', 'BaseFiles', 'Files', 'AsyncFiles']
 # %% ../nbs/03_files.ipynb #94cc59c2
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, List, TYPE_CHECKING
+from typing import Any, List
 
 from fastcore.basics import patch
 from fastcore.meta import delegates
@@ -52,14 +52,6 @@ class BaseFiles:
 # %% ../nbs/03_files.ipynb #3fdf9a9b
 class Files(BaseFiles):
     "Files of this account"
-    if TYPE_CHECKING:
-        from anthropic.types import DeletedFile, FileMetadata
-        def upload(self, o: Any, name: str | None = None, mime: str | None = None,
-            expires: int | None = None) -> FileMetadata: ...
-        def get(self, file: Any) -> FileMetadata: ...
-        def delete(self, file: Any) -> DeletedFile: ...
-        def download(self, file: Any) -> bytes: ...
-        def list(self) -> List[FileMetadata]: ...
 
 # %% ../nbs/03_files.ipynb #f56a11b1
 @patch
@@ -155,14 +147,6 @@ def download(self: Files,
 class AsyncFiles(BaseFiles):
     "`Files`, awaited"
     _client = AsyncClient
-    if TYPE_CHECKING:
-        from anthropic.types import DeletedFile, FileMetadata
-        async def upload(self, o: Any, name: str | None = None, mime: str | None = None,
-            expires: int | None = None) -> FileMetadata: ...
-        async def get(self, file: Any) -> FileMetadata: ...
-        async def delete(self, file: Any) -> DeletedFile: ...
-        async def download(self, file: Any) -> bytes: ...
-        async def list(self) -> List[FileMetadata]: ...
 
 # %% ../nbs/03_files.ipynb #b81f0dd9
 @patch

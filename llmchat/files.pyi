@@ -34,6 +34,11 @@ class Files(BaseFiles):
 
         Returns:
             For `mk_msg` and `mk_doc`"""
+    def list(self) -> List[anthropic.types.FileMetadata]:
+        """Return all files there are
+
+        Returns:
+            Newest first"""
     def get(self, file: Any) -> anthropic.types.FileMetadata:
         """Return what the API says of a file
 
@@ -49,11 +54,6 @@ class Files(BaseFiles):
 
         Args:
             file: As a reply names it, or its id"""
-    def list(self) -> List[anthropic.types.FileMetadata]:
-        """Return all files there are
-
-        Returns:
-            Newest first"""
 class AsyncFiles(BaseFiles):
     """`Files`, awaited"""
     async def upload(self, o: Any, name: str | None=None, mime: str | None=None, expires: int | None=None) -> anthropic.types.FileMetadata:
@@ -67,6 +67,11 @@ class AsyncFiles(BaseFiles):
 
         Returns:
             For `mk_msg` and `mk_doc`"""
+    async def list(self) -> List[anthropic.types.FileMetadata]:
+        """Return all files there are
+
+        Returns:
+            Newest first"""
     async def get(self, file: Any) -> anthropic.types.FileMetadata:
         """Return what the API says of a file
 
@@ -82,8 +87,3 @@ class AsyncFiles(BaseFiles):
 
         Args:
             file: As a reply names it, or its id"""
-    async def list(self) -> List[anthropic.types.FileMetadata]:
-        """Return all files there are
-
-        Returns:
-            Newest first"""

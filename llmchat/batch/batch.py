@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Self, TYPE_CHECKING, Unpack
+from typing import Any, NamedTuple, Self, Unpack
 from weakref import finalize
 
 from fastcore.basics import patch
@@ -39,6 +39,9 @@ from ..protocol.usage import Ledger, price, Usage, usage_table
 # %% ../../nbs/batch/03_batch.ipynb #a1c03f7c
 class BaseBatch:
     "What `Batch` and `AsyncBatch` share: a job in a file, and all that does not wait"
+    _client: Any # `Client` or `AsyncClient`
+    _body: Any
+    _sleep: Any
     def __init__(self,
         model: str | None = None, # None: that of the client or file, `LLMCHAT_MODEL` or the newest sonnet
         prompts: Any = None, # A list, a dict by id, a column, `read_prompts(…)`; None: those of the file
@@ -68,33 +71,11 @@ class BaseBatch:
         if not Path(path).exists(): raise FileNotFoundError(f'There is no file {path}')
         return cls(path=path, **kw)
 
-    _client: Any
-    _body: Any
-    _sleep: Any
-    if TYPE_CHECKING:
-        def __len__(self) -> int: ...
-        def __getitem__(self, id: Any) -> Any: ...
-        @property
-        def counts(self) -> dict[str, int]: ...
-        @property
-        def use(self) -> Usage: ...
-        @property
-        def cost(self) -> float | None: ...
-        def ids(self, *states_: str) -> list[Any]: ...
-        def answers(self) -> list[Any]: ...
-        def results(self, ids: Iterable[Any] | None = None) -> Iterator[Result]: ...
-        def write(self, path: Any) -> None: ...
 
 # %% ../../nbs/batch/03_batch.ipynb #6e885001
 class Batch(BaseBatch):
     "Many prompts at half price, as one job in a file"
     _client, _body, _sleep = Client, Body, staticmethod(time.sleep)
-    if TYPE_CHECKING:
-        def submit(self) -> 'Batch': ...
-        def run(self) -> 'Batch': ...
-        def cancel(self) -> 'Batch': ...
-        def retry(self, ids: Iterable[Any] | None = None) -> 'Batch': ...
-        def estimate(self, sample: int | None = 20, out: int | None = None) -> 'Estimate': ...
 
 # %% ../../nbs/batch/03_batch.ipynb #88d1e7f4
 @patch
@@ -341,12 +322,6 @@ async def _asleep(seconds: float) -> None: await anyio.sleep(seconds)
 class AsyncBatch(BaseBatch):
     "`Batch`, awaited"
     _client, _body, _sleep = AsyncClient, AsyncBody, staticmethod(_asleep)
-    if TYPE_CHECKING:
-        async def submit(self) -> 'AsyncBatch': ...
-        async def run(self) -> 'AsyncBatch': ...
-        async def cancel(self) -> 'AsyncBatch': ...
-        async def retry(self, ids: Iterable[Any] | None = None) -> 'AsyncBatch': ...
-        async def estimate(self, sample: int | None = 20, out: int | None = None) -> Estimate: ...
 
 # %% ../../nbs/batch/03_batch.ipynb #f4b84869
 @patch

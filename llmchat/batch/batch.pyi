@@ -31,14 +31,27 @@ class BaseBatch:
     def load(cls, path: Any, **kw: Any) -> Self:
         """Return the job of a file; `kw` as for a new one"""
     def __len__(self) -> int: ...
-    def __getitem__(self, id: Any) -> Any:
-        """The SDK's `Message`, or the object; `NoResult`, `ReplyError` or the SDK's error where there is none"""
     @property
     def counts(self) -> dict[str, int]:
         """How many prompts are where
 
         Returns:
             By 'unsent', 'sent', 'succeeded', 'errored', 'canceled', 'expired'"""
+    def results(self, ids: Iterable[Any] | None=None) -> Iterator[Result]:
+        """Yield what became of each prompt
+
+        Args:
+            ids: Of prompts; None: all
+
+        Returns:
+            In the order of the prompts, or of `ids`"""
+    def answers(self) -> list[Any]:
+        """Return all texts or objects, as a list or a column of a table
+
+        Returns:
+            In the order of the prompts; None where there is none"""
+    def __getitem__(self, id: Any) -> Any:
+        """The SDK's `Message`, or the object; `NoResult`, `ReplyError` or the SDK's error where there is none"""
     @property
     def use(self) -> Usage:
         """Tokens of all results"""
@@ -48,6 +61,7 @@ class BaseBatch:
 
         Returns:
             None: no price is known"""
+    def _repr_markdown_(self) -> str: ...
     def ids(self, *states_: str) -> list[Any]:
         """Return ids of prompts by what became of them
 
@@ -56,25 +70,11 @@ class BaseBatch:
 
         Returns:
             In the order of the prompts"""
-    def answers(self) -> list[Any]:
-        """Return all texts or objects, as a list or a column of a table
-
-        Returns:
-            In the order of the prompts; None where there is none"""
-    def results(self, ids: Iterable[Any] | None=None) -> Iterator[Result]:
-        """Yield what became of each prompt
-
-        Args:
-            ids: Of prompts; None: all
-
-        Returns:
-            In the order of the prompts, or of `ids`"""
     def write(self, path: Any) -> None:
         """Write all results to a file: id, answer, error
 
         Args:
             path: A `.jsonl` or `.csv` file; an existing one is replaced"""
-    def _repr_markdown_(self) -> str: ...
 class Batch(BaseBatch):
     """Many prompts at half price, as one job in a file"""
     def submit(self) -> Batch:
@@ -87,11 +87,12 @@ class Batch(BaseBatch):
 
         Returns:
             This batch"""
-    def cancel(self) -> Batch:
-        """Send nothing more, and cancel what was sent; `run()` then fetches what was done by then
+    def estimate(self, sample: int | None=20, out: int | None=None) -> Estimate:
+        """Estimate tokens and cost, before anything is sent
 
-        Returns:
-            This batch"""
+        Args:
+            sample: How many prompts to count the tokens of; None: all
+            out: Output tokens of a reply, as you expect it; None: the most it may have"""
     def retry(self, ids: Iterable[Any] | None=None) -> Batch:
         """Send again what has errored, expired or been cancelled, and wait as `run` does
 
@@ -100,12 +101,11 @@ class Batch(BaseBatch):
 
         Returns:
             This batch"""
-    def estimate(self, sample: int | None=20, out: int | None=None) -> Estimate:
-        """Estimate tokens and cost, before anything is sent
+    def cancel(self) -> Batch:
+        """Send nothing more, and cancel what was sent; `run()` then fetches what was done by then
 
-        Args:
-            sample: How many prompts to count the tokens of; None: all
-            out: Output tokens of a reply, as you expect it; None: the most it may have"""
+        Returns:
+            This batch"""
 class Estimate(NamedTuple):
     """What a job will take"""
     prompts: int
