@@ -3,9 +3,8 @@
 from llmchat.asink import AsyncChat, AsyncClient, mk_funcres_async, mk_toolres_async
 from llmchat.batch.batch import AsyncBatch, Batch
 from llmchat.batch.results import NoResult, read_prompts
-from llmchat.chat import Chat
+from llmchat.core import Chat, Client
 from llmchat.editor.commands import str_replace_based_edit_tool, text_editor, text_editor_conf
-from llmchat.engine.exchange import Client
 from llmchat.engine.model_info import model_info
 from llmchat.engine.streams import AsyncStream, Stream
 from llmchat.engine.structured import ReplyError

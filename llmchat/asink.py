@@ -10,21 +10,22 @@ __all__ = ['PerLoop', 'new_connections', 'AsyncClient', 'AsyncChat', 'mk_funcres
 # %% ../nbs/02_async.ipynb #ccc9cf6e
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
-from typing import Any, TYPE_CHECKING, Unpack
+from typing import Any, Unpack
 from weakref import WeakKeyDictionary, ref
 
-from .engine.request import T_
-from .chat import AnyChat
-from .engine.exchange import AnyClient
+from fastcore.basics import patch
+from fastcore.meta import delegates
+
+from .engine.request import BaseClient
+from .engine.turns import BaseChat
+import llmchat.toolloop # `Chat.toolloop`
+from .core import Chat, Client
 from .engine.drivers import async_run, AsyncIO
 from .engine.streams import AsyncParts, AsyncStream
-from .protocol.requests import ChatSettings, Settings
+from .protocol.requests import ChatSettings
 from .sdk.lazy import anthropic, anyio, asyncio
 from .engine.tools import run_call, tool_messages, Toolbox
 from .engine.retries import waiting
-
-# %% ../nbs/02_async.ipynb #2808b0a3
-if TYPE_CHECKING: from anthropic.types import Message
 
 # %% ../nbs/02_async.ipynb #373d0353
 async def _open(cli: Any) -> AsyncIterator[None]:
@@ -71,7 +72,7 @@ def new_connections(
     return cli.copy(http_client=kind(base_url=cli.base_url)) if kind.__name__ == 'AsyncHttpxClientWrapper' else cli
 
 # %% ../nbs/02_async.ipynb #d2a21168
-class AsyncClient(AnyClient['Awaitable[Message]', AsyncStream, Awaitable[int], Awaitable[list[Any]]]):
+class AsyncClient(BaseClient):
     "`Client`, awaited"
     _async, _parallel, _stream, _parts = True, True, AsyncStream, AsyncParts
     _finish = staticmethod(async_run)
@@ -82,31 +83,85 @@ class AsyncClient(AnyClient['Awaitable[Message]', AsyncStream, Awaitable[int], A
         return cli if cli is self.cli else waiting(cli, **self._waits)
     def _wire(self) -> AsyncIO: return AsyncIO(self._clis)
 
-    async def close(self) -> None:
-        "Close the connections of this event loop, if the SDK client is our own"
-        if self.own: await self._clis().close()
+    @delegates(Client.__call__)
+    def __call__(self, msgs: Any, sp: Any = '', **kwargs: Any) -> 'Awaitable[anthropic.types.Message] | AsyncStream':
+        "As of `Client`, awaited"
+        return self._plain_call(msgs, sp=sp, **kwargs)
+
     async def __aenter__(self) -> 'AsyncClient': return self
     async def __aexit__(self, *exc: Any) -> None: await self.close()
 
-    if TYPE_CHECKING:
-        async def parse(self, msgs: Any, T: type[T_], retries: int = 0, **kw: Unpack[Settings]) -> T_: ...
+# %% ../nbs/02_async.ipynb #c864a839
+@patch
+async def close(self: AsyncClient) -> None:
+    "Close the connections of this event loop, if the SDK client is our own"
+    if self.own: await self._clis().close()
+
+# %% ../nbs/02_async.ipynb #848fc1d7
+@patch
+@delegates(Client.structured)
+def structured(self: AsyncClient, msgs: Any, tools: Any, ns: Any = None, retries: int = 0, **kwargs: Any) -> Awaitable[list[Any]]:
+    "As of `Client`, awaited"
+    return self._go(self._structured(msgs, tools, ns, retries, kwargs))
+
+@patch
+@delegates(Client.parse)
+def parse(self: AsyncClient, msgs: Any, T: Any, retries: int = 0, **kwargs: Any) -> Awaitable[Any]:
+    "As of `Client`, awaited"
+    return self._go(self._parsed(msgs, T, retries, kwargs))
+
+@patch
+@delegates(Client.count)
+def count(self: AsyncClient, msgs: Any, sp: Any = '', tools: Any = None) -> Awaitable[int]:
+    "As of `Client`, awaited"
+    return self._go(self._count(msgs, sp, tools))
 
 # %% ../nbs/02_async.ipynb #bf165378
-class AsyncChat(AnyChat['Awaitable[Message]', AsyncStream, Awaitable[int], Awaitable[list[Any]]]):
+class AsyncChat(BaseChat):
     "`Chat`, awaited"
     _client = AsyncClient
 
-    async def close(self) -> None:
-        "End the turn that a stream or loop is in the middle of, wherever that is, and its connection; nothing else"
-        if io := self._end(): await io.close()
+    @delegates(Chat.__call__)
+    def __call__(self, pr: Any = None, stream: bool = False, **kwargs: Any) -> 'Awaitable[anthropic.types.Message] | AsyncStream':
+        "As of `Chat`, awaited"
+        return self._run_turn(pr, stream, **kwargs)
 
     async def __aenter__(self) -> 'AsyncChat': return self
     async def __aexit__(self, *exc: Any) -> None:
         await self.close()
         if self._made: await self.c.close()
 
-    if TYPE_CHECKING:
-        async def parse(self, pr: Any, T: type[T_], retries: int = 0, **kwargs: Unpack[ChatSettings]) -> T_: ...
+# %% ../nbs/02_async.ipynb #4ef3fd97
+@patch
+async def close(self: AsyncChat) -> None:
+    "End the turn that a stream or loop is in the middle of, wherever that is, and its connection; nothing else"
+    if io := self._end(): await io.close()
+
+# %% ../nbs/02_async.ipynb #a1479abb
+@patch
+@delegates(Chat.toolloop)
+def toolloop(self: AsyncChat, pr: Any = None, stream: bool = False, **kwargs: Any) -> AsyncStream:
+    "As of `Chat`, for `async for`"
+    return self._run_loop(pr, stream, **kwargs)
+
+@patch
+@delegates(Chat.retry)
+def retry(self: AsyncChat, stream: bool = False, loop: bool = False, **kwargs: Any) -> 'Awaitable[anthropic.types.Message] | AsyncStream':
+    "As of `Chat`, awaited"
+    return self._run_again(stream, loop, **kwargs)
+
+# %% ../nbs/02_async.ipynb #b7d31633
+@patch
+@delegates(Chat.structured)
+def structured(self: AsyncChat, pr: Any, tools: Any, ns: Any = None, retries: int = 0, **kwargs: Any) -> Awaitable[list[Any]]:
+    "As of `Chat`, awaited"
+    return self._run_structured(pr, tools, ns, retries, **kwargs)
+
+@patch
+@delegates(Chat.parse)
+def parse(self: AsyncChat, pr: Any, T: Any, retries: int = 0, **kwargs: Unpack[ChatSettings]) -> Awaitable[Any]:
+    "As of `Chat`, awaited"
+    return self._run_parse(pr, T, retries, **kwargs)
 
 # %% ../nbs/02_async.ipynb #3269df36
 async def mk_funcres_async(

@@ -17,7 +17,7 @@ from fastcore.meta import delegates
 
 from .asink import AsyncClient
 from .engine.request import BaseClient
-from .engine.exchange import Client
+from .core import Client
 from .engine.drivers import Apply, Call, Flow
 from .protocol.messages import media_type
 from .sdk.clients import need_key

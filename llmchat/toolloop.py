@@ -12,11 +12,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from fastcore.basics import noop
+from fastcore.basics import noop, patch
+from fastcore.meta import delegates
 
 from .engine.drivers import Apply, End, Flow, PART
 from .protocol.messages import mk_msg
 from .engine.tools import cut_off
+from .core import Chat, Client
+from .engine.streams import Stream
+from .engine.turns import BaseChat
 
 # %% ../nbs/01_toolloop.ipynb #f0646cc6
 final_prompt = 'No more tools can be used now. Say what you have found, and what is still to be done, if anything.'
@@ -50,3 +54,49 @@ def loop_course(
         if cont_func is not noop and not (yield Apply(partial(cont_func, *chat.h[-3:]))): break
         msg = None
     return done
+
+# %% ../nbs/01_toolloop.ipynb #653fe614
+_final_prompt = final_prompt
+
+@patch
+def _loop(self: BaseChat, msg: Any, stream: bool, max_steps: int, cont_func: Any, final_prompt: str,
+    kw: dict[str, Any]) -> Flow:
+    "The flow of `toolloop`"
+    if isinstance(max_steps, bool) or not isinstance(max_steps, int) or max_steps < 1:
+        raise ValueError(f'max_steps is {max_steps!r}; it is a number of requests, 1 or more')
+    def turn(msg: Any, **more: Any) -> Flow: return self._course(msg, kw | more, stream)
+    return loop_course(turn, self, msg, max_steps, cont_func, final_prompt, stream)
+
+@patch
+def _run_loop(self: BaseChat, pr: Any, stream: bool = False, max_steps: int = 10, cont_func: Any = noop,
+    final_prompt: str = final_prompt, **kw: Any) -> Any:
+    "Make the turns of a loop"
+    msg = self._checked(pr, kw, ('max_steps', 'cont_func', 'final_prompt'))
+    flow = self._loop(msg, stream, max_steps, cont_func, final_prompt, kw)
+    return self._go(flow, self.c._parts if stream else self.c._stream)
+
+@patch
+def _run_again(self: BaseChat, stream: bool = False, loop: bool = False, max_steps: int = 10, cont_func: Any = noop,
+    final_prompt: str | None = None, **kw: Any) -> Any:
+    "Make the last turn again, or the last loop"
+    self._prompt_of(self._last_turns(loop, 'ask again'))
+    self._checked('-', kw, ('stream', 'loop'))
+    more = max_steps, cont_func, final_prompt or _final_prompt, kw
+    if loop: flow = self._instead(True, lambda chat, pr: chat._loop(pr, stream, *more))
+    else: flow = self._instead(False, lambda chat, pr: chat._course(pr, kw, stream))
+    alone = self.c._stream if loop or stream else None
+    return self._go(flow, self.c._parts if loop and stream else alone)
+
+# %% ../nbs/01_toolloop.ipynb #9c6f400c
+@patch
+@delegates(Client.__call__, but=['msgs'])
+def toolloop(self: Chat,
+    pr: Any = None, # Prompt; None: go on from the history
+    max_steps: int = 10, # Most requests to the API; the last one is asked without tools
+    cont_func: Callable[..., Any] = noop, # Called with the last three messages; falsy: the loop ends
+    final_prompt: str = final_prompt, # What the last request says
+    stream: bool = False, # Is each reply a stream?
+    **kwargs: Any
+) -> Stream: # Replies and messages with results, as they come; afterwards `value` is the list of them
+    "Turns until no tool is asked for; each reply with its results is a turn of its own"
+    return self._run_loop(pr, stream, max_steps, cont_func, final_prompt, **kwargs)

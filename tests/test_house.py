@@ -19,15 +19,12 @@ by_name = {('engine.loading', 'sandbox'), # Saved chats are judged by the API's 
 
 # What should not be, as pairs of importing and imported module. One that is needed no longer fails.
 exceptions = {
-    ('chat', 'toolloop'), # What a chat is stands before the loop and after it, until `core` defines it
-    ('core', 'chat'),
     ('engine.exchange', 'engine.structured'), # Structured values do not need an exchange: they could come first
-    ('engine.turns', 'display.notebook'), # `as_messages`
-    ('engine.exchange', 'display.notebook')} # How a client shows itself in a notebook
+    ('engine.turns', 'display.notebook')} # `as_messages`
 
 def module(path): return '.'.join(path.relative_to(root/'llmchat').with_suffix('').parts).removesuffix('__init__').rstrip('.')
 modules = {module(p): p for p in (root/'llmchat').rglob('*.py') if p.name != '_modidx.py'}
-def room(name): return {'chat': 'core'}.get(top := name.partition('.')[0], top)
+def room(name): return name.partition('.')[0]
 
 
 def named(node, name):

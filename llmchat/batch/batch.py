@@ -21,7 +21,7 @@ from fastcore.meta import delegates
 from ..asink import AsyncClient
 from ..engine.request import BaseClient
 from ..engine.turns import _opts, _split, BaseChat
-from ..engine.exchange import Client
+from ..core import Client
 from ..engine.drivers import Flow
 from .jobfile import canceled, errored, expired, Job, ranges, states
 from ..engine.model_info import info_if_any
@@ -224,7 +224,7 @@ def _estimated(self: BaseBatch, sample: int | None, out: int | None) -> Flow:
     known = anthropic.types.MessageCountTokensParams.__annotations__
     tokens = chars = 0
     for i, req in zip(picks, self.job.read(picks, results=False)):
-        tokens += yield from self.c._count({k: v for k, v in req.items() if k in known})
+        tokens += yield from self.c._counted({k: v for k, v in req.items() if k in known})
         chars += self.job.starts[i+1] - self.job.starts[i]
     inp = round(tokens * size / chars)
     most = self.job.about['out'] if out is None else out * n

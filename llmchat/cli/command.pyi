@@ -2,8 +2,7 @@
 
 from argparse import ArgumentParser
 from collections.abc import Sequence
-from llmchat.chat import Chat
-from llmchat.engine.exchange import Client
+from llmchat.core import Chat, Client
 from typing import Any
 
 __all__ = ['local_sp', 'mk_parser', 'piped', 'mk_client', 'mk_chat', 'answer', 'main']

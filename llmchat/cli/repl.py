@@ -19,8 +19,7 @@ from warnings import catch_warnings
 
 from fastcore.basics import noop, patch
 
-from ..chat import Chat
-from ..engine.exchange import Client
+from ..core import Chat, Client
 from ..display.notebook import by_turn, count, read_history, spent_line, total_spent
 from ..engine.streams import Stream
 from ..engine.loading import file_model, LeftOut, read_chat

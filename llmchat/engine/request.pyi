@@ -4,15 +4,10 @@ from anthropic.types import Message
 from collections.abc import Callable
 from llmchat.engine.retries import Retry
 from llmchat.protocol.usage import Usage
-from typing import Any, Generic, TypeVar
+from typing import Any
 
-__all__ = ['ReplyT', 'StreamT', 'CountT', 'ListT', 'T_', 'unreadable', 'unfit', 'Totals', 'BaseClient', 'blamed']
+__all__ = ['unreadable', 'unfit', 'Totals', 'BaseClient', 'blamed']
 
-ReplyT = TypeVar('ReplyT')
-StreamT = TypeVar('StreamT')
-CountT = TypeVar('CountT')
-ListT = TypeVar('ListT')
-T_ = TypeVar('T_')
 class Totals:
     """What all replies took, of a client or a chat"""
     @property
@@ -21,7 +16,7 @@ class Totals:
     def cost(self) -> float | None: ...
     @property
     def saved(self) -> float | None: ...
-class BaseClient(Totals, Generic[ReplyT, StreamT, CountT, ListT]):
+class BaseClient(Totals):
     """What a client keeps; how it waits is for `Client` and `AsyncClient`"""
     model: Any
     cache: bool
@@ -43,6 +38,14 @@ class BaseClient(Totals, Generic[ReplyT, StreamT, CountT, ListT]):
             on_retry: Told of each wait before it begins
             aiohttp: Async clients: use the SDK's aiohttp transport? It needs the extra `aiohttp`
             kw: For the SDK client"""
+    def __repr__(self) -> str: ...
+    def _repr_markdown_(self) -> str: ...
+    @property
+    def stop_reason(self) -> str | None:
+        """Why the last reply ended"""
+    @property
+    def stop_sequence(self) -> str | None:
+        """The stop sequence at which the last reply ended, if it was one"""
     def __getstate__(self) -> dict[str, Any]: ...
     def __setstate__(self, kept: dict[str, Any]) -> None: ...
 unreadable: tuple[Any, Any]

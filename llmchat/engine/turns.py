@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from inspect import GEN_CLOSED, getgeneratorstate
 from threading import Lock
-from typing import Any, Generic, TYPE_CHECKING
+from typing import Any, TYPE_CHECKING
 
 from fastcore.basics import noop, patch
 
-from .request import BaseClient, CountT, ListT, ReplyT, StreamT, Totals
-from .exchange import Client
+from .request import BaseClient, Totals
+import llmchat.engine.exchange # The flows of a client
 from ..display.notebook import as_messages
 from .drivers import Flow
 from .threads import named
@@ -27,6 +27,7 @@ from ..protocol.replies import find_blocks
 from ..protocol.history import Carried, joined
 from ..protocol.requests import ChatSettings, check_names, client_settings, mk_request
 from ..sdk.secrets import named_values, redact, secrets
+from .structured import Answer
 from .tools import as_error, mk_box, not_run, Toolbox
 from ..protocol.usage import Ledger, Notes, rates
 
@@ -52,9 +53,9 @@ def _over(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
     return a | b | both
 
 # %% ../../nbs/engine/11_turns.ipynb #c5fe3a25
-class BaseChat(Totals, Generic[ReplyT, StreamT, CountT, ListT]):
+class BaseChat(Totals):
     "What a chat keeps; how it waits is for `Chat` and `AsyncChat`"
-    _client: Any = Client
+    _client: Any = BaseClient # What it makes for itself
 
     def __init__(self,
         model: str | None = None, # Id of a model, or 'local'; None: the client's, `LLMCHAT_MODEL` or the newest sonnet
@@ -95,6 +96,12 @@ class BaseChat(Totals, Generic[ReplyT, StreamT, CountT, ListT]):
         self._afford(max_cost, max_calls)
         self._record: Record | None = None
         if journal is not None: self._write_to(journal)
+
+    def __repr__(self) -> str:
+        busy = ', in the middle of a turn' * (self._busy is not None)
+        return f'<{type(self).__name__} with {self.c.model}: {len(self.h)} messages, {self.use.total} tokens{busy}>'
+    def __getstate__(self) -> dict[str, Any]: return self._picklable()
+    def __setstate__(self, kept: dict[str, Any]) -> None: self._unpickle(kept)
 
 # %% ../../nbs/engine/11_turns.ipynb #5b6c0dc3
 class LimitReached(RuntimeError):
@@ -430,3 +437,24 @@ def _checked(self: BaseChat, pr: Any, kw: dict[str, Any], also: Iterable[str] = 
     schemas = mk_box(settings.pop('tools'), self.ns).schemas
     mk_request(self.c.model, self._opened(msg, self.h)[1] or ['-'], tools=schemas, **settings)
     return msg
+
+# %% ../../nbs/engine/11_turns.ipynb #febff623
+@patch
+def _run_turn(self: BaseChat, pr: Any, stream: bool = False, **kw: Any) -> Any:
+    "Make a plain turn"
+    flow = self._course(self._checked(pr, kw, ('stream',)), kw, stream)
+    return self._go(flow, self.c._stream if stream else None)
+
+@patch
+def _run_structured(self: BaseChat, pr: Any, tools: Any, ns: Any = None, retries: int = 0, **kw: Any) -> Any:
+    "Make a turn of calls and their values"
+    msg, choice = self._checked(pr, kw, ('ns', 'retries')), kw.pop('tool_choice', True)
+    exchange = self._exchange(kw, box=Toolbox(tools, ns))
+    return self._go(self._turn(msg, lambda msgs: self.c._values(exchange, msgs, choice, retries), kw=kw))
+
+@patch
+def _run_parse(self: BaseChat, pr: Any, T: Any, retries: int = 0, **kw: Any) -> Any:
+    "Make a turn of one object"
+    msg, answer = self._checked(pr, kw, ('retries',)), Answer(T)
+    exchange = self._exchange(kw)
+    return self._go(self._turn(msg, lambda msgs: self.c._object(exchange, msgs, answer, retries), kw=kw))

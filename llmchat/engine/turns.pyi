@@ -2,12 +2,15 @@
 
 from anthropic.types import Message
 from collections.abc import Callable
-from llmchat.engine.request import CountT, ListT, ReplyT, StreamT, Totals
-from typing import Any, Generic
+from llmchat.display.notebook import Spent
+from llmchat.display.plot import Plot
+from llmchat.engine.request import Totals
+from pathlib import Path
+from typing import Any, Self
 
 __all__ = ['BaseChat', 'LimitReached']
 
-class BaseChat(Totals, Generic[ReplyT, StreamT, CountT, ListT]):
+class BaseChat(Totals):
     """What a chat keeps; how it waits is for `Chat` and `AsyncChat`"""
     c: Any
     h: list[dict[str, Any]]
@@ -34,5 +37,62 @@ class BaseChat(Totals, Generic[ReplyT, StreamT, CountT, ListT]):
             log: Keep every request and reply in `c.log`?
             journal: A file to be made, to which each turn is written before its call returns; None: none
             kw: Settings of every call, such as maxtok; of the client, such as api_key, timeout, max_wait, on_retry"""
+    def __repr__(self) -> str: ...
+    def __getstate__(self) -> dict[str, Any]: ...
+    def __setstate__(self, kept: dict[str, Any]) -> None: ...
+    def _repr_markdown_(self) -> str: ...
+    def undo(self, loop: bool=False) -> list[dict[str, Any]]:
+        """Take the last turn back; `RuntimeError` in the middle of a turn, `ValueError` if there is none
+
+        Args:
+            loop: All turns since the last prompt, as `toolloop` makes them, and not only the last one?
+
+        Returns:
+            The messages that were added"""
+    def fork(self) -> Self:
+        """A copy with the same client and settings that goes its own way; its totals begin at zero"""
+    def save(self, path: Any) -> None:
+        """Write the chat to a file, for its owner alone
+
+        Args:
+            path: A file; one that exists is replaced
+
+        Returns:
+            `OSError` if it cannot be written; the old file is then as it was"""
+    @classmethod
+    def load(cls, path: Any, cli: Any=None, journal: Any=None, **kw: Any) -> Self:
+        """Read a chat from a file, which is data; `ValueError` if it is none. One warning names what is not back
+
+        Args:
+            path: A saved chat, or a journal, which is then gone on with
+            cli: As for a new chat
+            journal: A new journal instead; None: that of the file, if it is one
+            kw: As for a new chat, such as `tools` and `approve`; settings of requests and limits are as they were
+
+        Returns:
+            A chat that goes on; where it asked before tools ran, none runs before there is an `approve` again"""
+    @property
+    def spent(self) -> list[Spent]:
+        """What each turn took, as far as it was made by this chat"""
+    def plot(self) -> Plot:
+        """Tokens and cost over the turns; `ImportError` without matplotlib, `ValueError` without turns"""
+    def to_html(self, path: str | Path | None=None, title: str | None=None) -> str | Path:
+        """The conversation as one HTML file, which `Chat.load` reads
+
+        Args:
+            path: Where to; an existing file is replaced; None: nowhere
+            title: None: the beginning of the first prompt
+
+        Returns:
+            The page, or where it was written to"""
+    def to_md(self, path: str | Path | None=None, title: str | None=None) -> str | Path:
+        """The conversation as Markdown
+
+        Args:
+            path: Where to; pictures become files in a folder beside it; None: nowhere
+            title: None: the beginning of the first prompt
+
+        Returns:
+            Markdown, or where it was written to"""
 class LimitReached(RuntimeError):
     """The chat has spent what it may: `max_cost` or `max_calls`"""
