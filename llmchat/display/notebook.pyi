@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from llmchat.protocol.usage import Usage
 from typing import Any, Callable, NamedTuple
 
-__all__ = ['marks', 'display', 'Piece', 'Said', 'no_marks', 'as_messages', 'read_history', 'inline', 'as_markdown', 'Spent', 'usd', 'count', 'spent_line', 'total_spent', 'by_turn', 'show_chat', 'safe_contents', 'show_reply', 'register_display', 'Screen']
+__all__ = ['marks', 'display', 'Piece', 'Said', 'no_marks', 'read_history', 'inline', 'as_markdown', 'Spent', 'usd', 'count', 'spent_line', 'total_spent', 'by_turn', 'show_chat', 'safe_contents', 'show_reply', 'register_display', 'Screen']
 
 class Piece(NamedTuple):
     """A part of a message, as it shows"""
@@ -23,14 +23,6 @@ def no_marks(text: str) -> str:
 
     Args:
         text: Text in which somebody else may have put such characters"""
-def as_messages(h: list[Any]) -> list[dict[str, Any]]:
-    """The messages of a history, to be looked at or kept: also what could not be sent
-
-    Args:
-        h: A history, into which somebody may have put anything
-
-    Returns:
-        Plain data, with roles as `mk_msgs` gives them"""
 def read_history(h: list[dict[str, Any]]) -> list[Said]:
     """Who said what, with each result at its call
 

@@ -18,11 +18,10 @@ from fastcore.basics import noop, patch
 
 from .request import BaseClient, Totals
 import llmchat.engine.exchange # The flows of a client
-from ..display.notebook import as_messages
 from .drivers import Flow
 from .threads import named
 from .storage import Journal, plain_settings, Record, turn_data, version
-from ..protocol.messages import mk_msg, mk_msgs
+from ..protocol.messages import as_messages, mk_msg, mk_msgs
 from ..protocol.replies import find_blocks
 from ..protocol.history import Carried, joined
 from ..protocol.requests import ChatSettings, check_names, client_settings, mk_request

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-__all__ = ['URL', 'picture_block', 'mk_block', 'mk_msg', 'told_apart', 'mk_msgs', 'mk_doc']
+__all__ = ['URL', 'picture_block', 'mk_block', 'mk_msg', 'told_apart', 'mk_msgs', 'readable_block', 'as_messages', 'mk_doc']
 
 class URL(str):
     """The address of an image or PDF: sent as an address, for the API to fetch"""
@@ -63,6 +63,22 @@ def mk_msgs(msgs: Any, cache: bool=False, ttl: Literal['5m', '1h'] | None=None, 
 
     Returns:
         Message dicts"""
+def readable_block(b: Any) -> dict[str, Any]:
+    """Return a block to be looked at
+
+    Args:
+        b: What `mk_block` takes, or anything at all
+
+    Returns:
+        A block; of what could not be sent, a text"""
+def as_messages(h: list[Any]) -> list[dict[str, Any]]:
+    """Return the messages of a history, to be looked at or kept: also what could not be sent
+
+    Args:
+        h: A history, into which somebody may have put anything
+
+    Returns:
+        Plain data, with roles as `mk_msgs` gives them"""
 def mk_doc(text_or_pdf: Any, title: str | None=None, context: str | None=None, citations: bool=True) -> dict[str, Any]:
     """A document that the model can cite; `ValueError` or `TypeError` if it cannot be one
 
