@@ -315,7 +315,7 @@ def _ask(self: BaseClient, req: dict[str, Any], stream: bool = False, prefill: s
         _advise(e, prefill)
         redact_error(e, self.cli, named_values(req))
         if results := blamed(e, req['messages']): e.results = results
-        err = e
+        err = repr(e) # not `e` itself, which would hold on to the frames it came through, and they to it
         raise
     finally:
         used = paid and (paid.model, plain_usage(paid.usage))
@@ -331,9 +331,9 @@ def _ask(self: BaseClient, req: dict[str, Any], stream: bool = False, prefill: s
 
 # %% ../../nbs/engine/06_request.ipynb #3feb893f
 @patch
-def _note(self: BaseClient, req: dict[str, Any], r: Any, err: BaseException | None, began: float) -> None:
+def _note(self: BaseClient, req: dict[str, Any], r: Any, err: str | None, began: float) -> None:
     "Add a request and what came of it to the log"
     hidden, headers = secrets(self.cli, named_values(req)), req.get('extra_headers')
     req = redact({k: deepcopy(v) for k, v in req.items() if v is not headers}, hidden)
     reply = _message(redact(r.to_dict(warnings=False), hidden)) if r is not None else None
-    self.log.append(dict(time=began, seconds=time() - began, request=req, reply=reply, error=err and repr(err)))
+    self.log.append(dict(time=began, seconds=time() - began, request=req, reply=reply, error=err))
