@@ -35,7 +35,7 @@ def new_connections(cli: Any) -> Any:
 class AsyncClient(BaseClient):
     """`Client`, awaited"""
     @overload
-    def __call__(self, msgs: Any, sp: Any='', *, temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stream: Literal[True], stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, **kw: Any) -> AsyncStream:
+    def __call__(self, msgs: Any, sp: Any='', *, temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stream: Literal[True], stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=...) -> AsyncStream:
         """As of `Client`, awaited
 
         Args:
@@ -51,12 +51,11 @@ class AsyncClient(BaseClient):
             cb: Called with the reply; what it returns is awaited, if it can be
             events: Let a stream give the SDK's typed events instead of text?
             thinking: Does a stream give the thinking too? A dict: the SDK's setting
-            kw: `cache`, where it differs from the client's; the rest is for the SDK's `messages.create`
 
         Returns:
             The SDK's `Message`, or a stream whose `value` it is at its end"""
     @overload
-    def __call__(self, msgs: Any, sp: Any='', *, temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stream: Literal[False]=False, stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, **kw: Any) -> Awaitable[anthropic.types.Message]:
+    def __call__(self, msgs: Any, sp: Any='', *, temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stream: Literal[False]=False, stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=...) -> Awaitable[anthropic.types.Message]:
         """As of `Client`, awaited
 
         Args:
@@ -72,12 +71,11 @@ class AsyncClient(BaseClient):
             cb: Called with the reply; what it returns is awaited, if it can be
             events: Let a stream give the SDK's typed events instead of text?
             thinking: Does a stream give the thinking too? A dict: the SDK's setting
-            kw: `cache`, where it differs from the client's; the rest is for the SDK's `messages.create`
 
         Returns:
             The SDK's `Message`, or a stream whose `value` it is at its end"""
     @overload
-    def __call__(self, msgs: Any, sp: Any='', *, temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stream: bool, stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, **kw: Any) -> Awaitable[anthropic.types.Message] | AsyncStream:
+    def __call__(self, msgs: Any, sp: Any='', *, temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stream: bool, stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=...) -> Awaitable[anthropic.types.Message] | AsyncStream:
         """As of `Client`, awaited
 
         Args:
@@ -93,7 +91,6 @@ class AsyncClient(BaseClient):
             cb: Called with the reply; what it returns is awaited, if it can be
             events: Let a stream give the SDK's typed events instead of text?
             thinking: Does a stream give the thinking too? A dict: the SDK's setting
-            kw: `cache`, where it differs from the client's; the rest is for the SDK's `messages.create`
 
         Returns:
             The SDK's `Message`, or a stream whose `value` it is at its end"""
@@ -133,7 +130,7 @@ class AsyncClient(BaseClient):
 class AsyncChat(BaseChat):
     """`Chat`, awaited"""
     @overload
-    def __call__(self, pr: Any=None, *, stream: Literal[True], sp: Any='', temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, **kw: Any) -> AsyncStream:
+    def __call__(self, pr: Any=None, *, stream: Literal[True], sp: Any='', temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=..., approve: Callable[[Any], Any] | None=..., parallel: bool=..., max_result: int=..., max_cost: float | None=..., max_calls: int | None=...) -> AsyncStream:
         """As of `Chat`, awaited
 
         Args:
@@ -149,12 +146,11 @@ class AsyncChat(BaseChat):
             cb: Called with the reply; what it returns is awaited, if it can be
             events: Let a stream give the SDK's typed events instead of text?
             thinking: Does a stream give the thinking too? A dict: the SDK's setting
-            kw: `cache`, where it differs from the client's; the rest is for the SDK's `messages.create`
 
         Returns:
             The SDK's `Message`, or a stream whose `value` it is at its end"""
     @overload
-    def __call__(self, pr: Any=None, stream: Literal[False]=False, *, sp: Any='', temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, **kw: Any) -> Awaitable[anthropic.types.Message]:
+    def __call__(self, pr: Any=None, stream: Literal[False]=False, *, sp: Any='', temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=..., approve: Callable[[Any], Any] | None=..., parallel: bool=..., max_result: int=..., max_cost: float | None=..., max_calls: int | None=...) -> Awaitable[anthropic.types.Message]:
         """As of `Chat`, awaited
 
         Args:
@@ -170,12 +166,11 @@ class AsyncChat(BaseChat):
             cb: Called with the reply; what it returns is awaited, if it can be
             events: Let a stream give the SDK's typed events instead of text?
             thinking: Does a stream give the thinking too? A dict: the SDK's setting
-            kw: `cache`, where it differs from the client's; the rest is for the SDK's `messages.create`
 
         Returns:
             The SDK's `Message`, or a stream whose `value` it is at its end"""
     @overload
-    def __call__(self, pr: Any=None, *, stream: bool, sp: Any='', temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, **kw: Any) -> Awaitable[anthropic.types.Message] | AsyncStream:
+    def __call__(self, pr: Any=None, *, stream: bool, sp: Any='', temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=..., approve: Callable[[Any], Any] | None=..., parallel: bool=..., max_result: int=..., max_cost: float | None=..., max_calls: int | None=...) -> Awaitable[anthropic.types.Message] | AsyncStream:
         """As of `Chat`, awaited
 
         Args:
@@ -191,7 +186,6 @@ class AsyncChat(BaseChat):
             cb: Called with the reply; what it returns is awaited, if it can be
             events: Let a stream give the SDK's typed events instead of text?
             thinking: Does a stream give the thinking too? A dict: the SDK's setting
-            kw: `cache`, where it differs from the client's; the rest is for the SDK's `messages.create`
 
         Returns:
             The SDK's `Message`, or a stream whose `value` it is at its end"""
@@ -199,7 +193,7 @@ class AsyncChat(BaseChat):
     async def __aexit__(self, *exc: Any) -> None: ...
     async def close(self) -> None:
         """End the turn that a stream or loop is in the middle of, wherever that is, and its connection; nothing else"""
-    def toolloop(self, pr: Any=None, stream: bool=False, *, max_steps: int=10, cont_func: Callable[..., Any]=..., final_prompt: str=..., sp: Any='', temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, **kw: Any) -> AsyncStream:
+    def toolloop(self, pr: Any=None, stream: bool=False, *, max_steps: int=10, cont_func: Callable[..., Any]=..., final_prompt: str=..., sp: Any='', temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=..., approve: Callable[[Any], Any] | None=..., parallel: bool=..., max_result: int=..., max_cost: float | None=..., max_calls: int | None=...) -> AsyncStream:
         """As of `Chat`, for `async for`
 
         Args:
@@ -218,12 +212,11 @@ class AsyncChat(BaseChat):
             cb: Called with the reply; what it returns is awaited, if it can be
             events: Let a stream give the SDK's typed events instead of text?
             thinking: Does a stream give the thinking too? A dict: the SDK's setting
-            kw: `cache`, where it differs from the client's; the rest is for the SDK's `messages.create`
 
         Returns:
             Replies and messages with results, as they come; afterwards `value` is the list of them"""
     @overload
-    def retry(self, *, stream: Literal[True], loop: bool=False, max_steps: int=10, cont_func: Callable[..., Any]=..., final_prompt: str | None=None, sp: Any='', temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, **kw: Any) -> AsyncStream:
+    def retry(self, *, stream: Literal[True], loop: bool=False, max_steps: int=10, cont_func: Callable[..., Any]=..., final_prompt: str | None=None, sp: Any='', temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=..., approve: Callable[[Any], Any] | None=..., parallel: bool=..., max_result: int=..., max_cost: float | None=..., max_calls: int | None=...) -> AsyncStream:
         """As of `Chat`, awaited
 
         Args:
@@ -242,12 +235,11 @@ class AsyncChat(BaseChat):
             cb: Called with the reply; what it returns is awaited, if it can be
             events: Let a stream give the SDK's typed events instead of text?
             thinking: Does a stream give the thinking too? A dict: the SDK's setting
-            kw: `cache`, where it differs from the client's; the rest is for the SDK's `messages.create`
 
         Returns:
             As from a call, or from `toolloop`"""
     @overload
-    def retry(self, stream: Literal[False]=False, loop: bool=False, *, max_steps: int=10, cont_func: Callable[..., Any]=..., final_prompt: str | None=None, sp: Any='', temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, **kw: Any) -> Awaitable[anthropic.types.Message]:
+    def retry(self, stream: Literal[False]=False, loop: bool=False, *, max_steps: int=10, cont_func: Callable[..., Any]=..., final_prompt: str | None=None, sp: Any='', temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=..., approve: Callable[[Any], Any] | None=..., parallel: bool=..., max_result: int=..., max_cost: float | None=..., max_calls: int | None=...) -> Awaitable[anthropic.types.Message]:
         """As of `Chat`, awaited
 
         Args:
@@ -266,12 +258,11 @@ class AsyncChat(BaseChat):
             cb: Called with the reply; what it returns is awaited, if it can be
             events: Let a stream give the SDK's typed events instead of text?
             thinking: Does a stream give the thinking too? A dict: the SDK's setting
-            kw: `cache`, where it differs from the client's; the rest is for the SDK's `messages.create`
 
         Returns:
             As from a call, or from `toolloop`"""
     @overload
-    def retry(self, *, stream: bool, loop: bool=False, max_steps: int=10, cont_func: Callable[..., Any]=..., final_prompt: str | None=None, sp: Any='', temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, **kw: Any) -> Awaitable[anthropic.types.Message] | AsyncStream:
+    def retry(self, *, stream: bool, loop: bool=False, max_steps: int=10, cont_func: Callable[..., Any]=..., final_prompt: str | None=None, sp: Any='', temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=..., approve: Callable[[Any], Any] | None=..., parallel: bool=..., max_result: int=..., max_cost: float | None=..., max_calls: int | None=...) -> Awaitable[anthropic.types.Message] | AsyncStream:
         """As of `Chat`, awaited
 
         Args:
@@ -290,18 +281,17 @@ class AsyncChat(BaseChat):
             cb: Called with the reply; what it returns is awaited, if it can be
             events: Let a stream give the SDK's typed events instead of text?
             thinking: Does a stream give the thinking too? A dict: the SDK's setting
-            kw: `cache`, where it differs from the client's; the rest is for the SDK's `messages.create`
 
         Returns:
             As from a call, or from `toolloop`"""
     @overload
-    def structured(self, pr: Any, tools: Callable[..., _T] | Sequence[Callable[..., _T]], ns: Any=None, retries: int=0, *, temp: float | None=..., maxtok: int=..., maxthinktok: int=..., think: Effort | None=..., prefill: str=..., stop: str | list[str] | None=..., tool_choice: Any=..., cb: Any=..., events: bool=..., thinking: bool | dict[str, Any]=..., cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=..., sp: str | list[dict[str, Any]]=...) -> Awaitable[list[_T]]:
+    def structured(self, pr: Any, tools: Callable[..., _T] | Sequence[Callable[..., _T]], ns: Any=None, retries: int=0, *, temp: float | None=..., maxtok: int=..., maxthinktok: int=..., think: Effort | None=..., prefill: str=..., stop: str | list[str] | None=..., tool_choice: Any=..., cb: Any=..., events: bool=..., thinking: bool | dict[str, Any]=..., cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=..., sp: str | list[dict[str, Any]]=..., approve: Callable[[Any], Any] | None=..., parallel: bool=..., max_result: int=..., max_cost: float | None=..., max_calls: int | None=...) -> Awaitable[list[_T]]:
         """As of `Chat`, awaited
 
         Returns:
             The values of the calls that the model made: what functions returned, instances of classes"""
     @overload
-    def structured(self, pr: Any, tools: Any, ns: Any=None, retries: int=0, *, temp: float | None=..., maxtok: int=..., maxthinktok: int=..., think: Effort | None=..., prefill: str=..., stop: str | list[str] | None=..., tool_choice: Any=..., cb: Any=..., events: bool=..., thinking: bool | dict[str, Any]=..., cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=..., sp: str | list[dict[str, Any]]=...) -> Awaitable[list[Any]]:
+    def structured(self, pr: Any, tools: Any, ns: Any=None, retries: int=0, *, temp: float | None=..., maxtok: int=..., maxthinktok: int=..., think: Effort | None=..., prefill: str=..., stop: str | list[str] | None=..., tool_choice: Any=..., cb: Any=..., events: bool=..., thinking: bool | dict[str, Any]=..., cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=..., sp: str | list[dict[str, Any]]=..., approve: Callable[[Any], Any] | None=..., parallel: bool=..., max_result: int=..., max_cost: float | None=..., max_calls: int | None=...) -> Awaitable[list[Any]]:
         """As of `Chat`, awaited
 
         Returns:

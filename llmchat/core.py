@@ -62,7 +62,7 @@ class Client(BaseClient):
         cb: Callable[..., Any] | None = None, # Called with the reply; what it returns is awaited, if it can be
         events: bool = False, # Let a stream give the SDK's typed events instead of text?
         thinking: bool | dict[str, Any] = False, # Does a stream give the thinking too? A dict: the SDK's setting
-        **kw: Any # `cache`, where it differs from the client's; the rest is for the SDK's `messages.create`
+        **kw: Unpack[Settings] # `cache`, where it differs from the client's; the rest is for the SDK's `messages.create`
     ) -> 'anthropic.types.Message | Stream': # The SDK's `Message`, or a stream whose `value` it is at its end
         "Ask the model; `ValueError` or `TypeError` before anything is sent, errors of the SDK's `APIError` after"
         return self._plain_call(msgs, stream, cb, events, thinking, sp=sp, temp=temp, maxtok=maxtok,
@@ -136,7 +136,7 @@ class Chat(BaseChat):
     def __call__(self,
         pr: Any = None, # Prompt, as `mk_msg` takes it; a list is one message of several parts; None: go on
         stream: bool = False, # Give the text as it comes?
-        **kwargs: Any
+        **kwargs: Unpack[ChatSettings]
     ) -> 'anthropic.types.Message | Stream': # The SDK's `Message`, or a stream whose `value` it is at its end
         "One turn; `ValueError` or `TypeError` before anything is sent, errors of the SDK's `APIError` after"
         return self._run_turn(pr, stream, **kwargs)
@@ -155,7 +155,7 @@ def _repr_markdown_(self: BaseChat) -> str:
 # %% ../nbs/00_core.ipynb #a23aa4c2
 @patch
 @delegates(Client.structured)
-def structured(self: Chat, pr: Any, tools: Any, ns: Any = None, retries: int = 0, **kwargs: Any) -> list[Any]:
+def structured(self: Chat, pr: Any, tools: Any, ns: Any = None, retries: int = 0, **kwargs: Unpack[ChatSettings]) -> list[Any]:
     "As for a client, as a turn of this chat"
     return self._run_structured(pr, tools, ns, retries, **kwargs)
 
@@ -200,7 +200,7 @@ def retry(self: Chat,
     max_steps: int = 10, # As for `toolloop`
     cont_func: Callable[..., Any] = noop, # As for `toolloop`
     final_prompt: str | None = None, # As for `toolloop`; None: its own
-    **kwargs: Any
+    **kwargs: Unpack[ChatSettings]
 ) -> 'anthropic.types.Message | Stream': # As from a call, or from `toolloop`
     "Ask the last turn again; if that fails, all is as it was"
     return self._run_again(stream, loop, max_steps, cont_func, final_prompt, **kwargs)

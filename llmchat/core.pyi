@@ -23,7 +23,7 @@ __all__ = ['Client', 'Chat', 'LimitReached', 'ReplyError', 'Stream', 'Thinking',
 class Client(BaseClient):
     """Single calls: each is sent what it is given, and nothing is remembered but the totals"""
     @overload
-    def __call__(self, msgs: Any, sp: Any='', temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', *, stream: Literal[True], stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, **kw: Any) -> Stream:
+    def __call__(self, msgs: Any, sp: Any='', temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', *, stream: Literal[True], stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=...) -> Stream:
         """Ask the model; `ValueError` or `TypeError` before anything is sent, errors of the SDK's `APIError` after
 
         Args:
@@ -41,12 +41,11 @@ class Client(BaseClient):
             cb: Called with the reply; what it returns is awaited, if it can be
             events: Let a stream give the SDK's typed events instead of text?
             thinking: Does a stream give the thinking too? A dict: the SDK's setting
-            kw: `cache`, where it differs from the client's; the rest is for the SDK's `messages.create`
 
         Returns:
             The SDK's `Message`, or a stream whose `value` it is at its end"""
     @overload
-    def __call__(self, msgs: Any, sp: Any='', temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stream: Literal[False]=False, stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, **kw: Any) -> anthropic.types.Message:
+    def __call__(self, msgs: Any, sp: Any='', temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stream: Literal[False]=False, stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, *, cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=...) -> anthropic.types.Message:
         """Ask the model; `ValueError` or `TypeError` before anything is sent, errors of the SDK's `APIError` after
 
         Args:
@@ -64,12 +63,11 @@ class Client(BaseClient):
             cb: Called with the reply; what it returns is awaited, if it can be
             events: Let a stream give the SDK's typed events instead of text?
             thinking: Does a stream give the thinking too? A dict: the SDK's setting
-            kw: `cache`, where it differs from the client's; the rest is for the SDK's `messages.create`
 
         Returns:
             The SDK's `Message`, or a stream whose `value` it is at its end"""
     @overload
-    def __call__(self, msgs: Any, sp: Any='', temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', *, stream: bool, stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, **kw: Any) -> anthropic.types.Message | Stream:
+    def __call__(self, msgs: Any, sp: Any='', temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', *, stream: bool, stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=...) -> anthropic.types.Message | Stream:
         """Ask the model; `ValueError` or `TypeError` before anything is sent, errors of the SDK's `APIError` after
 
         Args:
@@ -87,7 +85,6 @@ class Client(BaseClient):
             cb: Called with the reply; what it returns is awaited, if it can be
             events: Let a stream give the SDK's typed events instead of text?
             thinking: Does a stream give the thinking too? A dict: the SDK's setting
-            kw: `cache`, where it differs from the client's; the rest is for the SDK's `messages.create`
 
         Returns:
             The SDK's `Message`, or a stream whose `value` it is at its end"""
@@ -154,7 +151,7 @@ class Client(BaseClient):
 class Chat(BaseChat):
     """A conversation: `h` is its history, each call a turn"""
     @overload
-    def __call__(self, pr: Any=None, *, stream: Literal[True], sp: Any='', temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, **kw: Any) -> Stream:
+    def __call__(self, pr: Any=None, *, stream: Literal[True], sp: Any='', temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=..., approve: Callable[[Any], Any] | None=..., parallel: bool=..., max_result: int=..., max_cost: float | None=..., max_calls: int | None=...) -> Stream:
         """One turn; `ValueError` or `TypeError` before anything is sent, errors of the SDK's `APIError` after
 
         Args:
@@ -172,12 +169,11 @@ class Chat(BaseChat):
             cb: Called with the reply; what it returns is awaited, if it can be
             events: Let a stream give the SDK's typed events instead of text?
             thinking: Does a stream give the thinking too? A dict: the SDK's setting
-            kw: `cache`, where it differs from the client's; the rest is for the SDK's `messages.create`
 
         Returns:
             The SDK's `Message`, or a stream whose `value` it is at its end"""
     @overload
-    def __call__(self, pr: Any=None, stream: Literal[False]=False, *, sp: Any='', temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, **kw: Any) -> anthropic.types.Message:
+    def __call__(self, pr: Any=None, stream: Literal[False]=False, *, sp: Any='', temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=..., approve: Callable[[Any], Any] | None=..., parallel: bool=..., max_result: int=..., max_cost: float | None=..., max_calls: int | None=...) -> anthropic.types.Message:
         """One turn; `ValueError` or `TypeError` before anything is sent, errors of the SDK's `APIError` after
 
         Args:
@@ -195,12 +191,11 @@ class Chat(BaseChat):
             cb: Called with the reply; what it returns is awaited, if it can be
             events: Let a stream give the SDK's typed events instead of text?
             thinking: Does a stream give the thinking too? A dict: the SDK's setting
-            kw: `cache`, where it differs from the client's; the rest is for the SDK's `messages.create`
 
         Returns:
             The SDK's `Message`, or a stream whose `value` it is at its end"""
     @overload
-    def __call__(self, pr: Any=None, *, stream: bool, sp: Any='', temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, **kw: Any) -> anthropic.types.Message | Stream:
+    def __call__(self, pr: Any=None, *, stream: bool, sp: Any='', temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=..., approve: Callable[[Any], Any] | None=..., parallel: bool=..., max_result: int=..., max_cost: float | None=..., max_calls: int | None=...) -> anthropic.types.Message | Stream:
         """One turn; `ValueError` or `TypeError` before anything is sent, errors of the SDK's `APIError` after
 
         Args:
@@ -218,20 +213,19 @@ class Chat(BaseChat):
             cb: Called with the reply; what it returns is awaited, if it can be
             events: Let a stream give the SDK's typed events instead of text?
             thinking: Does a stream give the thinking too? A dict: the SDK's setting
-            kw: `cache`, where it differs from the client's; the rest is for the SDK's `messages.create`
 
         Returns:
             The SDK's `Message`, or a stream whose `value` it is at its end"""
     def __enter__(self) -> Chat: ...
     def __exit__(self, *exc: Any) -> None: ...
     @overload
-    def structured(self, pr: Any, tools: Callable[..., _T] | Sequence[Callable[..., _T]], ns: Any=None, retries: int=0, *, temp: float | None=..., maxtok: int=..., maxthinktok: int=..., think: Effort | None=..., prefill: str=..., stop: str | list[str] | None=..., tool_choice: Any=..., cb: Any=..., events: bool=..., thinking: bool | dict[str, Any]=..., cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=..., sp: str | list[dict[str, Any]]=...) -> list[_T]:
+    def structured(self, pr: Any, tools: Callable[..., _T] | Sequence[Callable[..., _T]], ns: Any=None, retries: int=0, *, temp: float | None=..., maxtok: int=..., maxthinktok: int=..., think: Effort | None=..., prefill: str=..., stop: str | list[str] | None=..., tool_choice: Any=..., cb: Any=..., events: bool=..., thinking: bool | dict[str, Any]=..., cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=..., sp: str | list[dict[str, Any]]=..., approve: Callable[[Any], Any] | None=..., parallel: bool=..., max_result: int=..., max_cost: float | None=..., max_calls: int | None=...) -> list[_T]:
         """As for a client, as a turn of this chat
 
         Returns:
             The values of the calls that the model made: what functions returned, instances of classes"""
     @overload
-    def structured(self, pr: Any, tools: Any, ns: Any=None, retries: int=0, *, temp: float | None=..., maxtok: int=..., maxthinktok: int=..., think: Effort | None=..., prefill: str=..., stop: str | list[str] | None=..., tool_choice: Any=..., cb: Any=..., events: bool=..., thinking: bool | dict[str, Any]=..., cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=..., sp: str | list[dict[str, Any]]=...) -> list[Any]:
+    def structured(self, pr: Any, tools: Any, ns: Any=None, retries: int=0, *, temp: float | None=..., maxtok: int=..., maxthinktok: int=..., think: Effort | None=..., prefill: str=..., stop: str | list[str] | None=..., tool_choice: Any=..., cb: Any=..., events: bool=..., thinking: bool | dict[str, Any]=..., cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=..., sp: str | list[dict[str, Any]]=..., approve: Callable[[Any], Any] | None=..., parallel: bool=..., max_result: int=..., max_cost: float | None=..., max_calls: int | None=...) -> list[Any]:
         """As for a client, as a turn of this chat
 
         Returns:
@@ -251,7 +245,7 @@ class Chat(BaseChat):
     def close(self) -> None:
         """End the turn that a stream or loop is in the middle of, wherever that is, and its connection; nothing else"""
     @overload
-    def retry(self, *, stream: Literal[True], loop: bool=False, max_steps: int=10, cont_func: Callable[..., Any]=..., final_prompt: str | None=None, sp: Any='', temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, **kw: Any) -> Stream:
+    def retry(self, *, stream: Literal[True], loop: bool=False, max_steps: int=10, cont_func: Callable[..., Any]=..., final_prompt: str | None=None, sp: Any='', temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=..., approve: Callable[[Any], Any] | None=..., parallel: bool=..., max_result: int=..., max_cost: float | None=..., max_calls: int | None=...) -> Stream:
         """Ask the last turn again; if that fails, all is as it was
 
         Args:
@@ -272,12 +266,11 @@ class Chat(BaseChat):
             cb: Called with the reply; what it returns is awaited, if it can be
             events: Let a stream give the SDK's typed events instead of text?
             thinking: Does a stream give the thinking too? A dict: the SDK's setting
-            kw: `cache`, where it differs from the client's; the rest is for the SDK's `messages.create`
 
         Returns:
             As from a call, or from `toolloop`"""
     @overload
-    def retry(self, stream: Literal[False]=False, loop: bool=False, max_steps: int=10, cont_func: Callable[..., Any]=..., final_prompt: str | None=None, *, sp: Any='', temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, **kw: Any) -> anthropic.types.Message:
+    def retry(self, stream: Literal[False]=False, loop: bool=False, max_steps: int=10, cont_func: Callable[..., Any]=..., final_prompt: str | None=None, *, sp: Any='', temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=..., approve: Callable[[Any], Any] | None=..., parallel: bool=..., max_result: int=..., max_cost: float | None=..., max_calls: int | None=...) -> anthropic.types.Message:
         """Ask the last turn again; if that fails, all is as it was
 
         Args:
@@ -298,12 +291,11 @@ class Chat(BaseChat):
             cb: Called with the reply; what it returns is awaited, if it can be
             events: Let a stream give the SDK's typed events instead of text?
             thinking: Does a stream give the thinking too? A dict: the SDK's setting
-            kw: `cache`, where it differs from the client's; the rest is for the SDK's `messages.create`
 
         Returns:
             As from a call, or from `toolloop`"""
     @overload
-    def retry(self, *, stream: bool, loop: bool=False, max_steps: int=10, cont_func: Callable[..., Any]=..., final_prompt: str | None=None, sp: Any='', temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, **kw: Any) -> anthropic.types.Message | Stream:
+    def retry(self, *, stream: bool, loop: bool=False, max_steps: int=10, cont_func: Callable[..., Any]=..., final_prompt: str | None=None, sp: Any='', temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=..., approve: Callable[[Any], Any] | None=..., parallel: bool=..., max_result: int=..., max_cost: float | None=..., max_calls: int | None=...) -> anthropic.types.Message | Stream:
         """Ask the last turn again; if that fails, all is as it was
 
         Args:
@@ -324,11 +316,10 @@ class Chat(BaseChat):
             cb: Called with the reply; what it returns is awaited, if it can be
             events: Let a stream give the SDK's typed events instead of text?
             thinking: Does a stream give the thinking too? A dict: the SDK's setting
-            kw: `cache`, where it differs from the client's; the rest is for the SDK's `messages.create`
 
         Returns:
             As from a call, or from `toolloop`"""
-    def toolloop(self, pr: Any=None, max_steps: int=10, cont_func: Callable[..., Any]=..., final_prompt: str=..., stream: bool=False, *, sp: Any='', temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, **kw: Any) -> Stream:
+    def toolloop(self, pr: Any=None, max_steps: int=10, cont_func: Callable[..., Any]=..., final_prompt: str=..., stream: bool=False, *, sp: Any='', temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=..., approve: Callable[[Any], Any] | None=..., parallel: bool=..., max_result: int=..., max_cost: float | None=..., max_calls: int | None=...) -> Stream:
         """Turns until no tool is asked for; each reply with its results is a turn of its own
 
         Args:
@@ -349,7 +340,6 @@ class Chat(BaseChat):
             cb: Called with the reply; what it returns is awaited, if it can be
             events: Let a stream give the SDK's typed events instead of text?
             thinking: Does a stream give the thinking too? A dict: the SDK's setting
-            kw: `cache`, where it differs from the client's; the rest is for the SDK's `messages.create`
 
         Returns:
             Replies and messages with results, as they come; afterwards `value` is the list of them"""

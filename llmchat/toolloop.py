@@ -10,12 +10,13 @@ __all__ = ['final_prompt', 'loop_course']
 # %% ../nbs/01_toolloop.ipynb #651e4bc5
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Unpack
 
 from fastcore.basics import noop, patch
 from fastcore.meta import delegates
 
 from .engine.drivers import Apply, End, Flow, PART
+from .protocol.requests import ChatSettings
 from .protocol.messages import mk_msg
 from .engine.tools import cut_off
 from .core import Chat, Client
@@ -96,7 +97,7 @@ def toolloop(self: Chat,
     cont_func: Callable[..., Any] = noop, # Called with the last three messages; falsy: the loop ends
     final_prompt: str = final_prompt, # What the last request says
     stream: bool = False, # Is each reply a stream?
-    **kwargs: Any
+    **kwargs: Unpack[ChatSettings]
 ) -> Stream: # Replies and messages with results, as they come; afterwards `value` is the list of them
     "Turns until no tool is asked for; each reply with its results is a turn of its own"
     return self._run_loop(pr, stream, max_steps, cont_func, final_prompt, **kwargs)

@@ -11,12 +11,17 @@ class City:
 
 def talk(m: str) -> None:
     chat, c = Chat(m), Client(m)
+    Chat(m, toolz=[])  # wrong
+    Client(m, timout=3)  # wrong
     chat('Hi', maxtoks=3)  # wrong
     c('Hi', maxtoks=3)  # wrong
+    chat.toolloop('Hi', max_step=3)  # wrong
     chat.structured('Hi', [City], retry=3)  # wrong
     chat.parse('Where?', City, retry=3)  # wrong
+    chat.retry(maxtoks=3)  # wrong
     print(chat.parse('Where?', City).nome)  # wrong
     print(c.parse('Where?', City).nome)  # wrong
+    print(c.structured('Where?', City)[0].nome)  # wrong
     print(chat('Hi', stream=True).content)  # wrong
     print(chat('Hi').value)  # wrong
     print(Batch(m, ['Hi'], maxtoks=3))  # wrong
@@ -30,5 +35,7 @@ async def awaited(m: str) -> None:
     print(c.count('Hi') + 1)  # wrong
     print(chat.parse('Where?', City).name)  # wrong
     print((await chat.parse('Where?', City)).nome)  # wrong
+    chat.toolloop('Hi', max_step=3)  # wrong
+    AsyncChat(m, toolz=[])  # wrong
     await chat('Hi', maxtoks=3)  # wrong
     print((await chat.parse('Where?', City)).name, (await chat('Hi')).content, await c.count('Hi') + 1)

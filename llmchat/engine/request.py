@@ -16,14 +16,14 @@ from functools import partial
 from inspect import isawaitable
 from json import JSONDecodeError
 from time import time
-from typing import Any, TYPE_CHECKING
+from typing import Any, TYPE_CHECKING, Unpack
 
 from fastcore.basics import noop, patch
 
 from .drivers import Apply, Call, Flow, Open, Read, run, SyncIO
 from .streams import Parts, Stream
 from .threads import _awaited, named
-from ..protocol.requests import check_names, client_settings, long_wait
+from ..protocol.requests import check_names, client_settings, ClientSettings, long_wait
 from ..sdk.lazy import anthropic, default_model, httpx2
 from ..sdk.errors import not_a_reply_error, stream_broken_error, stream_error
 from ..sdk.clients import mk_cli, need_key
@@ -71,7 +71,7 @@ class BaseClient(Totals):
         max_wait: float | None = 60, # Seconds; a longer wait before a retry is an error at once; None: no limit
         on_retry: Callable[[Retry], Any] | None = None, # Told of each wait before it begins
         aiohttp: bool = False, # Async clients: use the SDK's aiohttp transport? It needs the extra `aiohttp`
-        **kw: Any # For the SDK client
+        **kw: Unpack[ClientSettings] # For the SDK client
     ) -> None:
         self.model = default_model() if model is None else model
         self.cache, self.log = cache, [] if log else None

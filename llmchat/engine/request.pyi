@@ -24,7 +24,7 @@ class BaseClient(Totals):
     own: Any
     cli: Any
     result: Message | None
-    def __init__(self, model: str | None=None, cli: Any=None, log: bool=False, cache: bool=False, api_key: str | None=None, base_url: str | None=None, timeout: float | None=None, max_retries: int | None=None, max_wait: float | None=60, on_retry: Callable[[Retry], Any] | None=None, aiohttp: bool=False, **kw: Any) -> None:
+    def __init__(self, model: str | None=None, cli: Any=None, log: bool=False, cache: bool=False, api_key: str | None=None, base_url: str | None=None, timeout: float | None=None, max_retries: int | None=None, max_wait: float | None=60, on_retry: Callable[[Retry], Any] | None=None, aiohttp: bool=False, *, auth_token: str | None=..., credentials: Any=..., config: Any=..., profile: str | None=..., webhook_key: str | None=..., default_headers: Any=..., default_query: Any=..., open_telemetry: Any=..., http_client: Any=..., middleware: Any=...) -> None:
         """Args:
             model: Id of a model, or 'local'; None: `LLMCHAT_MODEL`, else the newest sonnet
             cli: A client of the SDK, which is left as it is; None: one of our own
@@ -36,8 +36,7 @@ class BaseClient(Totals):
             max_retries: How often a request is sent again; None: as the SDK has it
             max_wait: Seconds; a longer wait before a retry is an error at once; None: no limit
             on_retry: Told of each wait before it begins
-            aiohttp: Async clients: use the SDK's aiohttp transport? It needs the extra `aiohttp`
-            kw: For the SDK client"""
+            aiohttp: Async clients: use the SDK's aiohttp transport? It needs the extra `aiohttp`"""
     def __repr__(self) -> str: ...
     def _repr_markdown_(self) -> str: ...
     @property

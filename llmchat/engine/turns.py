@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from inspect import GEN_CLOSED, getgeneratorstate
 from threading import Lock
-from typing import Any, TYPE_CHECKING
+from typing import Any, TYPE_CHECKING, Unpack
 
 from fastcore.basics import noop, patch
 
@@ -24,7 +24,7 @@ from .storage import Journal, plain_settings, Record, turn_data, version
 from ..protocol.messages import as_messages, mk_msg, mk_msgs
 from ..protocol.replies import find_blocks
 from ..protocol.history import Carried, joined
-from ..protocol.requests import ChatSettings, check_names, client_settings, mk_request
+from ..protocol.requests import ChatSettings, check_names, client_settings, mk_request, NewChat
 from ..sdk.secrets import named_values, redact, secrets
 from .structured import Answer
 from .tools import as_error, mk_box, not_run, Toolbox
@@ -71,7 +71,7 @@ class BaseChat(Totals):
         max_calls: int | None = None, # Tool calls; once made, no more requests
         log: bool = False, # Keep every request and reply in `c.log`?
         journal: Any = None, # A file to be made, to which each turn is written before its call returns; None: none
-        **kw: Any # Settings of every call, such as maxtok; of the client, such as api_key, timeout, max_wait, on_retry
+        **kw: Unpack[NewChat] # Settings of every call, such as maxtok; of the client, such as api_key, timeout, max_wait, on_retry
     ) -> None:
         conn = {k: kw.pop(k) for k in client_settings if k in kw}
         check_names(kw, [*ChatSettings.__annotations__, *client_settings], 'a chat')

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from llmchat.display.notebook import Spent
 from llmchat.display.plot import Plot
 from llmchat.engine.request import Totals
+from llmchat.protocol.requests import Effort
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 __all__ = ['BaseChat', 'LimitReached']
 
@@ -20,7 +21,7 @@ class BaseChat(Totals):
     ns: Any
     calls: int
     settings: Any
-    def __init__(self, model: str | None=None, cli: Any=None, sp: Any='', tools: Any=None, temp: float | None=None, cont_pr: Any=None, cache: bool=False, hist: Any=None, ns: Any=None, approve: Callable[[Any], Any] | None=None, max_cost: float | None=None, max_calls: int | None=None, log: bool=False, journal: Any=None, **kw: Any) -> None:
+    def __init__(self, model: str | None=None, cli: Any=None, sp: Any='', tools: Any=None, temp: float | None=None, cont_pr: Any=None, cache: bool=False, hist: Any=None, ns: Any=None, approve: Callable[[Any], Any] | None=None, max_cost: float | None=None, max_calls: int | None=None, log: bool=False, journal: Any=None, *, maxtok: int=..., maxthinktok: int=..., think: Effort | None=..., prefill: str=..., stop: str | list[str] | None=..., tool_choice: Any=..., cb: Any=..., events: bool=..., thinking: bool | dict[str, Any]=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=..., parallel: bool=..., max_result: int=..., api_key: str | None=..., auth_token: str | None=..., base_url: str | None=..., max_retries: int | None=..., max_wait: float | None=..., on_retry: Callable[[Any], Any] | None=..., aiohttp: bool=..., credentials: Any=..., config: Any=..., profile: str | None=..., webhook_key: str | None=..., default_headers: Any=..., default_query: Any=..., open_telemetry: Any=..., http_client: Any=..., middleware: Any=...) -> None:
         """Args:
             model: Id of a model, or 'local'; None: the client's, `LLMCHAT_MODEL` or the newest sonnet
             cli: A client of ours or of the SDK; None: one of its own
@@ -35,8 +36,7 @@ class BaseChat(Totals):
             max_cost: USD; once spent, no more requests
             max_calls: Tool calls; once made, no more requests
             log: Keep every request and reply in `c.log`?
-            journal: A file to be made, to which each turn is written before its call returns; None: none
-            kw: Settings of every call, such as maxtok; of the client, such as api_key, timeout, max_wait, on_retry"""
+            journal: A file to be made, to which each turn is written before its call returns; None: none"""
     def __repr__(self) -> str: ...
     def __getstate__(self) -> dict[str, Any]: ...
     def __setstate__(self, kept: dict[str, Any]) -> None: ...
