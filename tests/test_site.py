@@ -157,7 +157,7 @@ def open_menu(tab):
     menu = tab.locator('.navbar-toggler')
     if menu.is_visible(): menu.click()
 
-@pytest.mark.parametrize('word, where', [('toolloop', 'toolloop.html'), ('mk_doc', 'messages.html#mk_doc')])
+@pytest.mark.parametrize('word, where', [('toolloop', 'toolloop.html'), ('mk_doc', 'protocol/messages.html#mk_doc')])
 def test_search_goes_to_the_right_section(tab, base, word, where):
     tab.goto(f'{base}/index.html')
     open_menu(tab)
@@ -177,7 +177,7 @@ def test_menu_of_pages_opens_below_the_header(tab, base, width):
     tab.wait_for_function('document.querySelector("#quarto-sidebar").getBoundingClientRect().left >= 0')
     assert first.bounding_box()['y'] >= tab.locator('#quarto-header').bounding_box()['height']
 
-@pytest.mark.parametrize('name', ['index.html', 'clouds.html'])
+@pytest.mark.parametrize('name', ['index.html', 'sandbox/clouds.html'])
 def test_list_of_pages_shows_the_current_one(tab, base, width, name):
     tab.goto(f'{base}/{name}')
     if width < 992: tab.locator('.quarto-btn-toggle').first.click()
@@ -220,7 +220,7 @@ def test_next_leads_through_all_pages(tab, base, width):
     assert seen == list(sources)
 
 def test_plain_text_is_complete():
-    listed = re.findall(r'\]\([^)]*/([\w.-]+)\.md\)', (site/'llms.txt').read_text(encoding='utf-8'))
+    listed = re.findall(r'\]\(https://[^/)]+/[^/)]+/([\w./-]+)\.md\)', (site/'llms.txt').read_text(encoding='utf-8'))
     assert listed == list(sources)
     for name in sources:
         text = (site/f'{name}.md').read_text(encoding='utf-8')

@@ -194,8 +194,9 @@ def _lines(self: Sending, id: str, take: Callable[[list[bytes]], Any], most: int
 
 # %% ../../nbs/batch/01_sending.ipynb #7c5333ed
 @patch
-def fetch(self: Sending, part: Part, bar: Any = _NoBar()) -> Flow:
+def fetch(self: Sending, part: Part, bar: Any = None) -> Flow:
     "Write the results of a part to the file"
+    bar = bar or _NoBar()
     def take(lines: list[bytes]) -> None: bar.update(self.job.add_results(lines))
     tries, left, err = 0, self.job.missing(part), None
     while left and tries < 8:

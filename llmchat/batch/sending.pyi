@@ -74,7 +74,7 @@ class Sending:
         """Parts in doubt of which there is no trace"""
     def sent(self) -> Flow:
         """All that can be sent is sent, and of no part is it unknown if the API has something like it"""
-    def fetch(self, part: Part, bar: Any=...) -> Flow:
+    def fetch(self, part: Part, bar: Any=None) -> Flow:
         """Write the results of a part to the file"""
     def waited(self) -> Flow:
         """All results are there"""
