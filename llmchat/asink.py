@@ -100,7 +100,8 @@ async def close(self: AsyncClient) -> None:
 # %% ../nbs/02_async.ipynb #848fc1d7
 @patch
 @delegates(Client.structured)
-def structured(self: AsyncClient, msgs: Any, tools: Any, ns: Any = None, retries: int = 0, **kwargs: Any) -> Awaitable[list[Any]]:
+def structured(self: AsyncClient, msgs: Any, tools: Any, ns: Any = None, retries: int = 0,
+    **kwargs: Any) -> Awaitable[list[Any]]:
     "As of `Client`, awaited"
     return self._go(self._structured(msgs, tools, ns, retries, kwargs))
 
@@ -122,7 +123,8 @@ class AsyncChat(BaseChat):
     _client = AsyncClient
 
     @delegates(Chat.__call__)
-    def __call__(self, pr: Any = None, stream: bool = False, **kwargs: Any) -> 'Awaitable[anthropic.types.Message] | AsyncStream':
+    def __call__(self, pr: Any = None, stream: bool = False,
+        **kwargs: Any) -> 'Awaitable[anthropic.types.Message] | AsyncStream':
         "As of `Chat`, awaited"
         return self._run_turn(pr, stream, **kwargs)
 
@@ -146,14 +148,16 @@ def toolloop(self: AsyncChat, pr: Any = None, stream: bool = False, **kwargs: An
 
 @patch
 @delegates(Chat.retry)
-def retry(self: AsyncChat, stream: bool = False, loop: bool = False, **kwargs: Any) -> 'Awaitable[anthropic.types.Message] | AsyncStream':
+def retry(self: AsyncChat, stream: bool = False, loop: bool = False,
+    **kwargs: Any) -> 'Awaitable[anthropic.types.Message] | AsyncStream':
     "As of `Chat`, awaited"
     return self._run_again(stream, loop, **kwargs)
 
 # %% ../nbs/02_async.ipynb #b7d31633
 @patch
 @delegates(Chat.structured)
-def structured(self: AsyncChat, pr: Any, tools: Any, ns: Any = None, retries: int = 0, **kwargs: Any) -> Awaitable[list[Any]]:
+def structured(self: AsyncChat, pr: Any, tools: Any, ns: Any = None, retries: int = 0,
+    **kwargs: Any) -> Awaitable[list[Any]]:
     "As of `Chat`, awaited"
     return self._run_structured(pr, tools, ns, retries, **kwargs)
 

@@ -62,11 +62,12 @@ class Client(BaseClient):
         cb: Callable[..., Any] | None = None, # Called with the reply; what it returns is awaited, if it can be
         events: bool = False, # Let a stream give the SDK's typed events instead of text?
         thinking: bool | dict[str, Any] = False, # Does a stream give the thinking too? A dict: the SDK's setting
-        **kw: Unpack[Settings] # `cache`, where it differs from the client's; the rest is for the SDK's `messages.create`
+        **kw: Unpack[Settings] # `cache`, where it is not the client's; the rest is for the SDK's `messages.create`
     ) -> 'anthropic.types.Message | Stream': # The SDK's `Message`, or a stream whose `value` it is at its end
         "Ask the model; `ValueError` or `TypeError` before anything is sent, errors of the SDK's `APIError` after"
         return self._plain_call(msgs, stream, cb, events, thinking, sp=sp, temp=temp, maxtok=maxtok,
-            maxthinktok=maxthinktok, think=think, prefill=prefill, stop=stop, tools=tools, tool_choice=tool_choice, **kw)
+            maxthinktok=maxthinktok, think=think, prefill=prefill, stop=stop, tools=tools,
+            tool_choice=tool_choice, **kw)
 
     def __enter__(self) -> 'Client': return self
     def __exit__(self, *exc: Any) -> None: self.close()
@@ -155,7 +156,8 @@ def _repr_markdown_(self: BaseChat) -> str:
 # %% ../nbs/00_core.ipynb #a23aa4c2
 @patch
 @delegates(Client.structured)
-def structured(self: Chat, pr: Any, tools: Any, ns: Any = None, retries: int = 0, **kwargs: Unpack[ChatSettings]) -> list[Any]:
+def structured(self: Chat, pr: Any, tools: Any, ns: Any = None, retries: int = 0,
+    **kwargs: Unpack[ChatSettings]) -> list[Any]:
     "As for a client, as a turn of this chat"
     return self._run_structured(pr, tools, ns, retries, **kwargs)
 

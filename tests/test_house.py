@@ -17,8 +17,6 @@ allowed |= {'sandbox': {'protocol', 'sdk'}}
 by_name = {('engine.loading', 'sandbox'), # Saved chats are judged by the API's rules, which need `protocol` and `sdk` alone
     ('sdk.clients', 'local')} # The module that answers for 'local', looked up when such a client is made
 
-# What should not be, as pairs of importing and imported module. One that is needed no longer fails.
-
 def module(path): return '.'.join(path.relative_to(root/'llmchat').with_suffix('').parts).removesuffix('__init__').rstrip('.')
 modules = {module(p): p for p in (root/'llmchat').rglob('*.py') if p.name != '_modidx.py'}
 def room(name): return name.partition('.')[0]

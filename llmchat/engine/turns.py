@@ -71,7 +71,7 @@ class BaseChat(Totals):
         max_calls: int | None = None, # Tool calls; once made, no more requests
         log: bool = False, # Keep every request and reply in `c.log`?
         journal: Any = None, # A file to be made, to which each turn is written before its call returns; None: none
-        **kw: Unpack[NewChat] # Settings of every call, such as maxtok; of the client, such as api_key, timeout, max_wait, on_retry
+        **kw: Unpack[NewChat] # Settings of every call, such as maxtok; of the client, such as api_key, max_wait, on_retry
     ) -> None:
         conn = {k: kw.pop(k) for k in client_settings if k in kw}
         check_names(kw, [*ChatSettings.__annotations__, *client_settings], 'a chat')
