@@ -13,7 +13,7 @@ from llmchat.cli import main
 from llmchat.core import Chat
 from llmchat.sandbox.server import Fail, mk_events, mk_reply, sse
 from llmchat.sandbox import Sandbox
-from llmchat.cli.repl import Talk
+from llmchat.cli.repl import Repl
 from warm import program
 
 COMMAND, REAL = program('llmchat'), str(Path(sys.executable).with_name('llmchat'))
@@ -202,9 +202,9 @@ def test_conversation_without_a_home(homeless, monkeypatch):
         for line in lines: return line
         raise EOFError
     monkeypatch.setattr('llmchat.cli.repl.read_prompt', typed)
-    talk = Talk(Chat('sandbox', cli=Sandbox(['Hello']).client()))
-    talk.run()
-    assert len(talk.chat.h) == 2
+    repl = Repl(Chat('sandbox', cli=Sandbox(['Hello']).client()))
+    repl.run()
+    assert len(repl.chat.h) == 2
 
 @pytest.mark.parametrize('kept', [dict(h=5), dict(h=5, model='x'), dict(h=[5], model='x'), dict(h=[{}], model='x'),
     dict(h=[], model='x', turns=[{}]), dict(h=[], model=5)])

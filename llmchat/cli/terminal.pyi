@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Callable, TextIO
 
-__all__ = ['markdown', 'segment', 'consoles', 'live', 'put', 'explain', 'expected', 'whole_blocks', 'Formatted', 'View', 'read_prompt', 'state_folder', 'line_history']
+__all__ = ['console', 'live', 'markdown', 'segment', 'put', 'refusal_line', 'explain', 'expected', 'whole_blocks', 'Formatted', 'View', 'read_prompt', 'state_folder', 'completer', 'line_history']
 
 def put(text: str, file: TextIO | None, dim: bool=False) -> None:
     """Write at once; `OSError` if it cannot be
@@ -12,8 +12,13 @@ def put(text: str, file: TextIO | None, dim: bool=False) -> None:
         text: What to write
         file: stdout or stderr; None: closed, and nothing is written
         dim: In a dim colour, on a terminal?"""
+def refusal_line(e: Any) -> str:
+    """Return what the API said, or what stands in its place, and the status
+
+    Args:
+        e: An `anthropic.APIStatusError`"""
 def explain(e: Any) -> str:
-    """An error in one line
+    """Return an error in one line
 
     Args:
         e: What was raised
@@ -21,15 +26,17 @@ def explain(e: Any) -> str:
     Returns:
         At most 500 characters"""
 def expected() -> tuple[type[Exception], ...]:
-    """The errors that one line is enough for"""
+    """Return the errors that one line is enough for"""
 def whole_blocks(text: str) -> tuple[str, str]:
-    """Cut growing Markdown before its last block
+    """Cut Markdown before its last block
 
     Args:
         text: Markdown that is still growing
 
     Returns:
         What will not change any more; the rest"""
+console: Any
+live: Any
 markdown: Any
 segment: Any
 class Formatted:
@@ -41,22 +48,30 @@ class Formatted:
             text: Markdown
             fits: Only as much of its lower end as the screen has room for?"""
     def __rich_console__(self, console: Any, options: Any) -> Any: ...
-consoles: Any
-live: Any
 class View:
-    """Shows answers: formatted with Rich on a terminal, else as they are"""
+    """Show answers: formatted with Rich on a terminal, else as they are"""
     file: Any
     console: Any
     def __init__(self, file: TextIO | None=None, rich: bool=True) -> None:
         """Args:
             file: Where to; None: stdout
             rich: Format on a terminal, if there is Rich?"""
+    def end(self) -> None:
+        """Print the rest of an answer, since it has ended, or something else is to be written"""
     def add(self, piece: str) -> None:
         """Show a piece of an answer"""
-    def end(self) -> None:
-        """An answer has ended, or something else is to be written: print the rest of it"""
+    def draw(self, text: str) -> None:
+        """Draw what may still change, in place of what was drawn before"""
+    def finish(self, text: str) -> None:
+        """Print what will not change any more"""
+    def note(self, *lines: str, dim: bool=True) -> None:
+        """Print the rest of an answer, then something else on stderr
+
+        Args:
+            lines: With their ends
+            dim: In a dim colour, on a terminal?"""
 def read_prompt(ask: Callable[[str], str] | None=None) -> str:
-    """What is typed, up to its end
+    """Read what is typed, up to its end
 
     Args:
         ask: Reads a line, given what stands before it; None: `input`
@@ -64,16 +79,24 @@ def read_prompt(ask: Callable[[str], str] | None=None) -> str:
     Returns:
         `EOFError` at the end, `KeyboardInterrupt` for Ctrl-C"""
 def state_folder() -> Path:
-    """Where the command keeps what it wants to find again
+    """Return the folder in which the command keeps conversations and lines
 
     Returns:
         It exists, and only its owner may look into it"""
+def completer(words: list[str]) -> Callable[[str, int], str | None]:
+    """Make a function that completes words, as `readline` calls it
+
+    Args:
+        words: What Tab completes
+
+    Returns:
+        Given a beginning and a number, a word that begins so, or None"""
 def line_history(path: Path, words: list[str]) -> Callable[[], None]:
-    """Let `input` know what was typed before; where there is no readline, it does not
+    """Let `input` offer what was typed before; where there is no `readline`, it does not
 
     Args:
         path: Where lines are kept
         words: What Tab completes
 
     Returns:
-        Writes them back"""
+        Writes the lines"""
