@@ -127,7 +127,7 @@ def test_holes_that_were_found(hole):
 
 # ---- turns
 
-def test_turns_are_told_apart_by_where_they_end():
+def test_turns_are_unique_ids_by_where_they_end():
     h = [mk_msg('a'), said(text('b')), mk_msg('c'), said(text('d')), mk_msg('e')]
     spent = [Spent(0, 2, 'm', usage(1), 0.1), Spent(2, 4, 'm', usage(2), 0.2), Spent(3, 4, 'm', usage(4), 0.4)]
     turns = by_turn(read_history(h), spent)

@@ -275,7 +275,7 @@ def calls_of(*ids, name='give'): return [dict(type='tool_use', id=i, name=name, 
 
 @both
 @pytest.mark.parametrize('ids', [('a', 'a'), ('a', 'a', 'a_2'), ('', ''), ('call 1', 'call.1'), ('functions.give:0', 'functions.give:0'), ('é', 'ü')])
-def test_calls_of_one_reply_are_told_apart(way, ids):
+def test_calls_of_one_reply_are_unique_ids(way, ids):
     "Also those of replies that begin to count anew"
     values = iter(range(9))
     def give() -> int: return next(values)
@@ -298,7 +298,7 @@ def test_a_call_of_a_name_that_cannot_be_sent(way, name):
     check_history(chat.h)
 
 @pytest.mark.parametrize('id', ['call|1', '', 'a'])
-def test_a_dialog_from_elsewhere_is_told_apart(id):
+def test_a_dialog_from_elsewhere_is_unique_ids(id):
     "Ids as they are elsewhere, or none"
     dialog = ['Hi', mk_msg(calls_of(id, id, name='get.time'), 'assistant'), mk_msg([dict(type='tool_result', tool_use_id=id, content=s) for s in 'AB']), 'Done.', 'And?']
     sb = Sandbox(['Yes.', 'Yes.', 'Yes.'])

@@ -16,7 +16,7 @@ from fastcore.basics import noop, patch
 
 from .request import BaseClient, unreadable
 from .drivers import Call, Flow
-from ..protocol.messages import mk_msg, mk_msgs, told_apart
+from ..protocol.messages import mk_msg, mk_msgs, unique_ids
 from ..protocol.replies import find_blocks
 from .model_info import info_if_any, warn_deprecated
 from ..protocol.history import Carried
@@ -122,7 +122,7 @@ def _exchange(self: BaseClient, box: Toolbox, settings: dict[str, Any], opts: di
     if form := more.get('output_config'): more = more | dict(output_config=(settings.get('output_config') or {}) | form)
     settings = settings | more | dict(tools=tools)
     r = yield from self._call(msgs, settings, **opts)
-    *_, reply = told_apart([*msgs, mk_msg(r)])
+    *_, reply = unique_ids([*msgs, mk_msg(r)])
     off = r.stop_reason in cut_off or settings.get('tool_choice') is False
     if off: results = [not_run(c, r.stop_reason) for c in find_blocks(reply, 'tool_use')]
     else: results = yield from self._results([*msgs, reply], tools, keep=keep, **({} if own else run))

@@ -22,7 +22,7 @@ from fastcore.basics import noop
 
 from ..protocol.encoding import Schemas, to_send
 from .drivers import Apply, Flow, Run, run, SyncIO
-from ..protocol.messages import is_blank, media_type, mk_block, mk_msg, picture_block, sound_block
+from ..protocol.messages import media_type, mk_block, mk_msg, picture_block, sound_block
 from ..protocol.replies import find_blocks
 from ..protocol.schemas import (
     BadCall, bind, check, is_async, mk_tool, re_name, schema_of, Tool, tool_name, ToolSchema)
@@ -248,7 +248,7 @@ def _cut_blocks(blocks: list[dict[str, Any]], most: int) -> list[dict[str, Any]]
 def _result(call: dict[str, Any], content: Any, failed: bool = False, most: int = max_result) -> dict[str, Any]:
     "The `tool_result` block for a call"
     content = _cut(content, most) if isinstance(content, str) else _cut_blocks(content, most)
-    if failed and (not content or isinstance(content, str) and is_blank(content)): content = _no_reason
+    if failed and (not content or isinstance(content, str) and not content.strip()): content = _no_reason
     res = dict(type='tool_result', tool_use_id=call['id'], content=content)
     return res | dict(is_error=True) if failed else res
 

@@ -110,7 +110,7 @@ def check_block(
     _need(block, **_fields.get(kind := block['type'], {}))
     if kind.endswith('_tool_result'): _need(block, tool_use_id=str)
     for k in ('type', 'id', 'tool_use_id'):
-        name, given_later = block.get(k, k), (kind, k) == ('tool_use', 'id') # by `told_apart`
+        name, given_later = block.get(k, k), (kind, k) == ('tool_use', 'id') # by `unique_ids`
         if not isinstance(name, str) or not (name or given_later): raise ValueError(f'{k} is {name!r}, and no name')
     if block.get('citations') is not None: _need(block, citations=list)
 

@@ -20,7 +20,7 @@ from fastcore.basics import nested_attr
 from .messages import mk_msg, mk_msgs
 from .history import _blocks, _names, sendable
 from .limits import (
-    few_pictures, image_size, is_blank, max_marks, max_side, min_budget, most_media, pdf_pages,
+    few_pictures, image_size, max_marks, max_side, min_budget, most_media, pdf_pages,
     sampling_version, temp_range)
 from ..sdk.clients import need_model
 
@@ -114,7 +114,7 @@ def check_names(
 def _stops(stop: Any) -> list[str]:
     "A list of stop sequences from one or several"
     stops = [stop] if isinstance(stop, str) or not isinstance(stop, Iterable) else list(stop)
-    if stops and all(isinstance(s, str) and not is_blank(s) for s in stops): return stops
+    if stops and all(isinstance(s, str) and s.strip() for s in stops): return stops
     raise ValueError(f'stop is {stop!r}; it is a string or a list of strings, each with a visible character')
 
 # %% ../../nbs/protocol/08_requests.ipynb #0e9e328f
