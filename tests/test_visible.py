@@ -56,7 +56,6 @@ not_yet = {
     'cli/02_command.ipynb',
     # protocol
     'protocol/00_limits.ipynb',
-    'protocol/03_events.ipynb',
     'protocol/04_usage.ipynb',
     'protocol/05_schemas.ipynb',
     'protocol/06_encoding.ipynb',

@@ -3,47 +3,51 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-__all__ = ['Decoder', 'OneObject', 'check_start', 'check_block', 'check_sendable', 'check_reply', 'Thinking', 'Builder']
+__all__ = ['call_kinds', 'read_error', 'read_event', 'Decoder', 'OneObject', 'need', 'check_start', 'check_block', 'check_sendable', 'check_reply', 'read_input', 'join_pieces', 'grown_fields', 'Builder', 'Thinking']
 
+def read_error(data: str) -> dict[str, Any]:
+    """Return the event of an error, whatever its shape"""
+def read_event(kind: bytes, data: str) -> Any:
+    """Return an event from its `event:` line and its data; None where there is none, `ValueError` for what is not JSON"""
 class Decoder:
     """Cuts the bytes of a stream into events"""
     def __init__(self) -> None: ...
     def feed(self, chunk: bytes) -> Iterator[dict[str, Any]]:
-        """The events that `chunk` completes; `ValueError` where one is not JSON"""
+        """Yield the events that `chunk` completes; `ValueError` where one is not JSON"""
     def end(self) -> Iterator[dict[str, Any]]:
-        """The event that the end of the stream completes; what is cut is none"""
+        """Yield the event that the end of the stream completes; what is cut is none"""
 class OneObject(Decoder):
     """Makes events of a body that is no stream but JSON"""
     def feed(self, chunk: bytes) -> Iterator[dict[str, Any]]:
-        """Nothing: all comes at the end"""
+        """Yield nothing: all comes at the end"""
     def end(self) -> Iterator[dict[str, Any]]:
-        """The events that the body stands for; `ValueError` where it is not JSON"""
+        """Yield the events that the body stands for; `ValueError` where it is not JSON"""
+def need(o: Mapping[str, Any], **types: type) -> None:
+    """`TypeError` or `KeyError` if `o` has not all fields of these types"""
 def check_start(msg: Mapping[str, Any]) -> None:
-    """`ValueError`, `TypeError` or `KeyError` if it is not a message of the API, its content aside
-
-    Args:
-        msg: Fields of a message"""
+    """`ValueError`, `TypeError` or `KeyError` if it is not a message of the API, its content aside"""
+call_kinds: tuple[str, str, str]
 def check_block(block: Mapping[str, Any]) -> None:
-    """`ValueError`, `TypeError` or `KeyError` if it lacks what a block of its type has
-
-    Args:
-        block: Fields of a content block"""
+    """`ValueError`, `TypeError` or `KeyError` if it lacks what a block of its type has"""
 def check_sendable(o: Any) -> None:
     """`ValueError` for what no request can hold: numbers that are none or infinite, half a character"""
 def check_reply(msg: Mapping[str, Any]) -> None:
-    """`ValueError`, `TypeError` or `KeyError` if it is not a message of the API, or cannot be sent back
-
-    Args:
-        msg: Fields of a whole message"""
-class Thinking(str):
-    """A piece of thinking in a stream, where `thinking=True` asked for it"""
+    """`ValueError`, `TypeError` or `KeyError` if it is not a message of the API, or cannot be sent back"""
+def read_input(text: str, start: Any=None) -> Any:
+    """Return the arguments of a tool call from their JSON; `start` where there is none"""
+def join_pieces(block: dict[str, Any], pieces: Mapping[str, list[str]]) -> dict[str, Any]:
+    """Return a block whose fields have grown by the pieces that came for them"""
+def grown_fields(block: dict[str, Any], delta: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a block that a delta changes, other than by pieces"""
 class Builder:
     """Builds a message from the events of a stream"""
     msg: dict[str, Any]
     done: bool
     def __init__(self) -> None: ...
     def add(self, ev: dict[str, Any]) -> str | None:
-        """Take in one event; the text or `Thinking` that it brought, if any"""
+        """Take in one event; return the text or `Thinking` that it brought, if any"""
     @property
     def partial(self) -> dict[str, Any] | None:
-        """The message as far as it has come, its `stop_reason` None; None if nothing came"""
+        """The message so far, its `stop_reason` None; None if nothing came"""
+class Thinking(str):
+    """A piece of thinking in a stream, where `thinking=True` asked for it"""
