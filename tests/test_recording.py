@@ -73,11 +73,15 @@ class Notebooks:
         "Run functions of a model while they are recorded; what the server was sent"
         with claude(*replies, spoil=spoil) as (url, seen):
             rec = self.open(**at(url), LLMCHAT_RECORD=str(self.kept))
-            (self.kept/'about.json').write_text(json.dumps(rec.whom()))
-            (self.kept/'cachy.jsonl').touch()
-            model = rec.recorded()
-            for cell in cells: cell(model)
+            self.write(rec.whom())
+            rec.recorded()
+            for cell in cells: cell(MODEL)
         return seen
+
+    def write(self, about):
+        "Say who gave the replies, of which there may be none yet"
+        (self.kept/'about.json').write_text(json.dumps(about) + '\n')
+        (self.kept/'cachy.jsonl').touch()
 
     def entries(self): return [json.loads(l) for l in (self.kept/'cachy.jsonl').read_text().splitlines()]
     def files(self): return {p: p.read_bytes() for p in self.folder.rglob('*') if p.is_file() and '__pycache__' not in p.parts}
@@ -118,8 +122,8 @@ def test_what_is_recorded_is_replayed(notebooks, env):
     "Without the server, whatever the reader has; and nothing is written"
     assert len(notebooks.record(*CELLS, replies=REPLIES)) == 4
     before = notebooks.files()
-    model = notebooks.open(**env).recorded()
-    assert (model, [cell(model) for cell in CELLS]) == (MODEL, SHOWN)
+    notebooks.open(**env).recorded()
+    assert [cell(MODEL) for cell in CELLS] == SHOWN
     assert notebooks.files() == before
 
 
@@ -135,9 +139,9 @@ def test_a_miss_in_tests_says_what_to_do(notebooks, cell, env):
     notebooks.record(whole, replies=REPLIES)
     before = notebooks.files()
     with claude(*REPLIES) as (url, seen):
-        model = notebooks.open(**at(url), **env).recorded()
+        notebooks.open(**at(url), **env).recorded()
         with pytest.raises(anthropic.AnthropicError, match='no recorded reply to this request; `make record`.*Something new'):
-            cell(model, 'Something new')
+            cell(MODEL, 'Something new')
     assert not seen and notebooks.files() == before
 
 
@@ -147,30 +151,39 @@ def test_in_jupyter_what_is_new_is_asked_of_claude(notebooks, cell, capsys):
     notebooks.record(whole, replies=REPLIES)
     before = notebooks.files()
     with claude('Another answer') as (url, seen):
-        model = notebooks.open(**at(url)).recorded()
-        assert whole(model) == 'Hi there.' and not seen
-        assert cell(model, 'Something new').replace('|', '') == 'Another answer'
+        notebooks.open(**at(url)).recorded()
+        assert whole(MODEL) == 'Hi there.' and not seen
+        assert cell(MODEL, 'Something new').replace('|', '') == 'Another answer'
     (path, headers, body), = seen
     assert path == '/v1/messages' and body['model'] == MODEL and body['messages'][0]['content'] == 'Something new'
     assert f'Bearer {KEY}' in headers and capsys.readouterr().err == f'Not recorded: asked {MODEL}\n'
     assert notebooks.files() == before
 
 
-@needs_model
-def test_in_jupyter_without_a_key_the_embedded_model_is_asked(notebooks, capsys):
+def test_in_jupyter_without_a_key_nobody_else_is_asked(notebooks):
     notebooks.record(whole, replies=REPLIES)
+    with claude() as (url, seen):
+        notebooks.open(ANTHROPIC_BASE_URL=url).recorded()
+        with pytest.raises(anthropic.AnthropicError, match=f'no key to ask {MODEL}'): whole(MODEL, 'Something new')
+    assert not seen
+
+
+@needs_model
+def test_in_jupyter_what_is_new_is_asked_of_the_local_model(notebooks, capsys):
+    name = 'smollm2-135m-instruct'
+    notebooks.write(dict(model=f'local:{name}', answers=name, address='http://local.invalid'))
     before = notebooks.files()
-    model = notebooks.open().recorded()
-    with Client(model) as c: assert c('Say hi.', maxtok=5).model == 'smollm2-135m-instruct'
-    assert capsys.readouterr().err == 'Not recorded: asked the embedded model smollm2-135m-instruct\n'
+    notebooks.open(ANTHROPIC_API_KEY=KEY).recorded()
+    with Client(f'local:{name}') as c: assert c('Say hi.', maxtok=5).model == name
+    assert capsys.readouterr().err == f'Not recorded: asked {name}\n'
     assert notebooks.files() == before
 
 
 def test_a_model_that_is_new_is_looked_up(notebooks):
     notebooks.record(whole, replies=REPLIES)
     with claude() as (url, seen):
-        model = notebooks.open(**at(url)).recorded()
-        with Client(model) as c: assert c.cli.models.retrieve(model).id == MODEL
+        notebooks.open(**at(url)).recorded()
+        with Client(MODEL) as c: assert c.cli.models.retrieve(MODEL).id == MODEL
     assert [path for path, *_ in seen] == [f'/v1/models/{MODEL}']
 
 
@@ -178,9 +191,9 @@ def test_a_sandbox_goes_its_own_way(notebooks):
     "Also with the model and at the address that were recorded"
     notebooks.record(whole, replies=REPLIES)
     before, url = notebooks.files(), json.loads((notebooks.kept/'about.json').read_text())['address']
-    model = notebooks.open(IN_TEST='1').recorded()
+    notebooks.open(IN_TEST='1').recorded()
     sb = Sandbox(['Mine', 'Mine again'])
-    with sb.client(base_url=url) as cli: assert [contents(Client(model, cli)('Hi')) for _ in 'ab'] == ['Mine', 'Mine again']
+    with sb.client(base_url=url) as cli: assert [contents(Client(MODEL, cli)('Hi')) for _ in 'ab'] == ['Mine', 'Mine again']
     assert notebooks.files() == before
 
 
@@ -207,8 +220,8 @@ def command(notebooks, *args, **env):
     env['PATH'] = os.path.dirname(program('nbdev-test')) + ':' + env['PATH']
     return subprocess.run([program('python'), 'recording.py', *args], cwd=notebooks.folder, env=env, capture_output=True, text=True)
 
-def write(notebooks, name, *cells):
-    first = 'from nbs.recording import recorded\nfrom llmchat import *', 'model = recorded()'
+def write(notebooks, name, *cells, model=MODEL):
+    first = 'from nbs.recording import recorded\nfrom llmchat import *', 'recorded()', f'model = {model!r}'
     write_nb(new_nb([mk_cell(c) for c in (*first, *cells)]), notebooks.folder/name)
 
 def test_nobody_to_ask(notebooks):
@@ -220,16 +233,20 @@ def test_the_command(notebooks):
     (notebooks.folder.parent/'pyproject.toml').write_text('[project]\nname="llmchat"\ndynamic=["version"]\n[tool.nbdev]\n'
         'exec_profile=false\n[project.urls]\nRepository="https://example.com/a/b"\n')
     notebooks.record(stream, replies=['Asked no more'])
-    write(notebooks, '00_first.ipynb', "print(contents(Client(model)('Hi')))")
+    notebooks.write(dict(model='local:small', answers='small', address='http://local.invalid'))
+    write(notebooks, '00_first.ipynb', "print(contents(Client(model)('Hi')))", model='local:small')
+    before = notebooks.files()
+    assert command(notebooks, **at('http://127.0.0.1:9')).returncode == 1 and notebooks.files() == before
     with claude(*REPLIES) as (url, _): r = command(notebooks, **at(url))
     assert r.returncode == 0, r.stderr
     assert ['Hi there.' in e['response'] for e in notebooks.entries()] == [True]
     nb = read_nb(notebooks.folder/'00_first.ipynb')
     assert 'Hi there.' in str(nb.cells[-1].outputs) and f'given by **{MODEL}**' in str(nb.cells[1].outputs)
+    assert nb.cells[2].source == f'model = {MODEL!r}'
     write(notebooks, '01_second.ipynb', "assert 'Bye' in contents(Client(model)('Hello'))")
     before = notebooks.files()
     with claude('Hello there.') as (url, _):
-        (notebooks.kept/'about.json').write_text(json.dumps(dict(model=MODEL, answers=MODEL, address=url)) + '\n')
+        notebooks.write(dict(model=MODEL, answers=MODEL, address=url))
         before = notebooks.files()
         r = command(notebooks, '01_second.ipynb', **at(url))
     assert r.returncode == 1 and '01_second.ipynb failed; the recordings are as they were' in r.stderr

@@ -1,8 +1,9 @@
 "Pages are run as they are read: what a reader sees, in order, and nothing else"
-import subprocess
+import json, re, subprocess
 from pathlib import Path
 
 import docs, pytest
+from fastcore.nbio import read_nb
 
 from warm import program
 
@@ -16,7 +17,6 @@ not_yet = {
     '00_core.ipynb',
     '01_toolloop.ipynb',
     '02_async.ipynb',
-    '04_local.ipynb',
     'design.ipynb',
     # howto
     'howto/own_tool.ipynb',
@@ -108,3 +108,10 @@ def test_what_is_seen_runs(name, monkeypatch, tmp_path):
     assert r.returncode or name not in not_yet, 'It runs now: take it off the list'
 
 def test_the_list_names_pages(): assert not_yet < set(pages)
+
+def test_pages_name_the_model_that_answered():
+    "Those with recorded replies, in a line that is seen"
+    answered = json.loads((root/'nbs/recorded/about.json').read_text())['model']
+    for name in pages:
+        code = '\n'.join(c.source for c in read_nb(root/'nbs'/name).cells if c.cell_type == 'code')
+        if re.search(r'^recorded\(\)$', code, re.M): assert f'\nmodel = {answered!r}' in code, name
