@@ -46,14 +46,9 @@ not_yet = {
     'sandbox/08_batches.ipynb',
     'sandbox/10_clouds.ipynb',
     # display
-    'display/00_safe.ipynb',
     'display/01_notebook.ipynb',
     'display/02_html.ipynb',
     'display/03_plot.ipynb',
-    # cli
-    'cli/00_terminal.ipynb',
-    'cli/01_repl.ipynb',
-    'cli/02_command.ipynb',
     # protocol
     'protocol/00_limits.ipynb',
     'protocol/04_usage.ipynb',
