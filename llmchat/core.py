@@ -25,7 +25,7 @@ from .engine.drivers import Flow, run, SyncIO
 from .engine.loading import file_model, read_chat, warn_left_out
 from .engine.model_info import model_info
 from .engine.request import BaseClient
-from .engine.storage import Record, turn_from, write_json
+from .engine.storage import ChatJournal, turn_from, write_json
 from .engine.streams import Stream
 from .engine.structured import Answer, ReplyError
 from .engine.tools import fetch_conf, mk_funcres, mk_tool, mk_toolres, search_conf, Toolbox, ToolResult
@@ -35,7 +35,7 @@ from .protocol.history import Carried
 from .protocol.messages import mk_doc, mk_msg, mk_msgs, URL
 from .protocol.replies import contents, find_block, find_blocks
 from .protocol.requests import ChatSettings, Effort, mk_tool_choice, Settings
-from .protocol.usage import Ledger, Notes, Usage, usage, usage_table
+from .protocol.usage import Ledger, UsageLog, Usage, usage, usage_table
 from .sdk.lazy import anthropic, find_model, models
 from .sdk.secrets import check_picklable, own_values
 
@@ -237,7 +237,7 @@ def load(cls: BaseChat,
     chat = cls(**(about | kw), cli=cli)
     chat._resume(data)
     if journal is not None: chat._write_to(journal)
-    elif old: chat._record = Record(old, chat.h, data)
+    elif old: chat._record = ChatJournal(old, chat.h, data)
     return chat
 
 # %% ../nbs/00_core.ipynb #8d412be4
@@ -249,7 +249,7 @@ def _resume(self: BaseChat, data: dict[str, Any]) -> None:
     self._from_file = {b['id'] for m in msgs for b in find_blocks(m, 'tool_use')}
     self.last = self.h[-data['last']:] if data.get('last') else []
     self._paused = self.h[-1] if data.get('paused') else None
-    self._turns = [turn_from(t, Notes) for t in data.get('turns', [])]
+    self._turns = [turn_from(t, UsageLog) for t in data.get('turns', [])]
     self._carried.unsent = {(str(kind), str(name)) for kind, name in data.get('unsent', [])}
     if 'use' in data: self._ledger.resume(data)
 

@@ -49,7 +49,7 @@ def test_the_package_says_every_name_of_core():
     assert all(getattr(llmchat, n) is getattr(core, n) for n in core.__all__)
 
 @pytest.mark.parametrize('name', ['llmchat', *(f'llmchat.{o}' for o in
-    ('core', 'toolloop', 'asink', 'files', 'local', 'editor', 'batch', 'sandbox', 'cli'))])
+    ('core', 'toolloop', 'asink', 'files', 'local', 'editor', 'batch', 'sandbox', 'cli', 'protocol.events', 'protocol.usage'))])
 def test_patched_methods_leave_nothing_behind(name):
     mod = import_module(name)
     classes = [c for c in map(mod.__dict__.get, mod.__all__) if isinstance(c, type)]

@@ -281,7 +281,8 @@ class Stub:
     def value(self, k, n, v):
         "A name of a module: an alias, which is known by its use in annotations, or a value"
         note = plain(getattr(n, 'annotation', None))
-        alias = v and k in self.pkg.used and (not note or head_of(note) == 'TypeAlias')
+        of_class = isinstance(v, ast.Name) and isinstance(self.m.defs.get(v.id), ast.ClassDef)
+        alias = v and (of_class or k in self.pkg.used) and (not note or head_of(note) == 'TypeAlias')
         if alias: return f'{k} = {ast.unparse(self.use(v if isinstance(v, ast.Call) else plain(v), self.m))}'
         return f'{k}: {ast.unparse(self.use(note or self.kind(v), self.m))}'
 

@@ -7,7 +7,7 @@ Docs: https://llmchat-owner.github.io/llmchat/engine/storage.html.md"""
 # %% auto #0
 __all__ = ['version', 'malformed', 'page_block', 'request_settings', 'limit_settings', 'file_settings', 'write_file',
            'write_json', 'Journal', 'open_file', 'page_data', 'read_kept', 'is_plain', 'plain_settings', 'turn_data',
-           'turn_from', 'Record']
+           'turn_from', 'ChatJournal']
 
 # %% ../../nbs/engine/09_storage.ipynb #c00f8acf
 import errno, json, os, re, stat
@@ -201,7 +201,7 @@ def turn_from(data: dict[str, Any], notes: Any) -> tuple[Any, ...]:
     return data['at'], data['old'], data.get('pr', ...), about
 
 # %% ../../nbs/engine/09_storage.ipynb #f7c58c30
-class Record:
+class ChatJournal:
     "The journal of a chat, and what it says so far"
     def __init__(self, journal: Journal, h: list[Any], about: dict[str, Any]) -> None:
         self.journal, self._known = journal, (deepcopy(h), deepcopy(about))

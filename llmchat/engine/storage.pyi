@@ -2,7 +2,7 @@
 
 from typing import Any, BinaryIO
 
-__all__ = ['version', 'malformed', 'page_block', 'request_settings', 'limit_settings', 'file_settings', 'write_file', 'write_json', 'Journal', 'open_file', 'page_data', 'read_kept', 'is_plain', 'plain_settings', 'turn_data', 'turn_from', 'Record']
+__all__ = ['version', 'malformed', 'page_block', 'request_settings', 'limit_settings', 'file_settings', 'write_file', 'write_json', 'Journal', 'open_file', 'page_data', 'read_kept', 'is_plain', 'plain_settings', 'turn_data', 'turn_from', 'ChatJournal']
 
 version: int
 def write_file(path: Any, data: str | bytes) -> None:
@@ -92,7 +92,7 @@ def turn_data(turn: tuple[Any, ...]) -> dict[str, Any]:
     """A turn of a chat as plain data, without where it began and what it replaced"""
 def turn_from(data: dict[str, Any], notes: Any) -> tuple[Any, ...]:
     """The turn, from its data; `notes` makes what it took of pairs of model and usage"""
-class Record:
+class ChatJournal:
     """The journal of a chat, and what it says so far"""
     journal: Journal
     def __init__(self, journal: Journal, h: list[Any], about: dict[str, Any]) -> None: ...

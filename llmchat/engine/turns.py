@@ -20,7 +20,7 @@ from .request import BaseClient, Totals
 import llmchat.engine.exchange # The flows of a client
 from .drivers import Flow
 from .threads import named
-from .storage import Journal, plain_settings, Record, turn_data, version
+from .storage import Journal, plain_settings, ChatJournal, turn_data, version
 from ..protocol.messages import as_messages, mk_msg, mk_msgs
 from ..protocol.replies import find_blocks
 from ..protocol.history import Carried, joined
@@ -28,7 +28,7 @@ from ..protocol.requests import ChatSettings, check_names, client_settings, mk_r
 from ..sdk.secrets import named_values, redact, secrets
 from .structured import Answer
 from .tools import as_error, mk_box, not_run, Toolbox
-from ..protocol.usage import Ledger, Notes, rates
+from ..protocol.usage import Ledger, UsageLog, rates
 
 # %% ../../nbs/engine/11_turns.ipynb #2808b0a4
 if TYPE_CHECKING: from anthropic.types import Message
@@ -88,12 +88,12 @@ class BaseChat(Totals):
         self._from_file: set[Any] = set() # Ids of calls that stand in the file that it was loaded from
         self._ledger, self._turns, self._paused = Ledger(), [], None
         self._at_work: dict[Flow, Any] = {} # What waits for its turn or has it, the first one first, and its I/O
-        self._took = Notes() # What the turn in course has taken
+        self._took = UsageLog() # What the turn in course has taken
         self._asked = False # From a file, where it had an `approve`, so that nothing runs before there is one again?
         self._carried = Carried() # What its requests take from replies, beside their content
         mk_box(tools, ns) # What cannot be a tool is an error here, and not at the first call
         self._afford(max_cost, max_calls)
-        self._record: Record | None = None
+        self._record: ChatJournal | None = None
         if journal is not None: self._write_to(journal)
 
     def __repr__(self) -> str:
@@ -194,7 +194,7 @@ def _last_container(self: BaseChat) -> dict[str, Any] | None:
 def _turn(self: BaseChat, msg: dict[str, Any] | None, work: Callable[[list[dict[str, Any]]], Flow],
     kw: Any = None) -> Flow:
     "One turn: the history grows at its end, or not at all"
-    self.partial, self._took = None, Notes()
+    self.partial, self._took = None, UsageLog()
     try:
         yield from self._ready(msg, kw or {})
         h = [*self.h]
@@ -308,7 +308,7 @@ def _write_to(self: BaseChat, path: Any) -> None:
     "Begin a journal"
     journal = Journal(path)
     journal.begin(self._state())
-    self._record = Record(journal, self.h, self._about())
+    self._record = ChatJournal(journal, self.h, self._about())
 
 # %% ../../nbs/engine/11_turns.ipynb #675c1b48
 @patch

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-__all__ = ['Usage', 'usage', 'plain_usage', 'usage_of', 'Cost', 'rates', 'price', 'Ledger', 'Notes', 'usage_table']
+__all__ = ['usage', 'Usage', 'plain_usage', 'count_at', 'usage_of', 'Cost', 'rates', 'price', 'total_price', 'price_variant', 'Ledger', 'UsageLog', 'usage_table']
 
 class Usage(NamedTuple):
     """Tokens and searches used by one or many replies; values add up with `+`"""
@@ -15,38 +15,25 @@ class Usage(NamedTuple):
     cache_1h: int = ...
     search: int = ...
     fetch: int = ...
+    def __add__(self, other: Usage) -> Usage: ...
+    def __repr__(self) -> str: ...
     @property
     def total(self) -> int:
         """Input, output and both cache counts, in tokens"""
-    def __add__(self, other: Usage) -> Usage:
-        """Returns:
-            type: ignore[override]"""
-    def __repr__(self) -> str: ...
     def _repr_markdown_(self) -> str: ...
-def usage(inp: int=0, out: int=0, cache_create: int=0, cache_read: int=0, cache_1h: int=0, search: int=0, fetch: int=0) -> Usage:
-    """A `Usage`, from counts
-
-    Args:
-        inp: Input tokens that the cache had no part in
-        out: Output tokens
-        cache_create: Input tokens written to the cache
-        cache_read: Input tokens read from the cache
-        cache_1h: How many of `cache_create` are kept for an hour
-        search: Web searches
-        fetch: Web fetches
-
-    Returns:
-        Adds up with `+`"""
+usage = Usage
 def plain_usage(u: Any) -> Any:
-    """What the API reported, as plain data
+    """Return what the API reported, as plain data
 
     Args:
         u: `usage` of an SDK message
 
     Returns:
         Its dict, which takes a third of the memory; what is no object of the SDK comes back as it is"""
+def count_at(u: Any, *path: str) -> int:
+    """Return the count under `path` in nested dicts; 0 where there is none"""
 def usage_of(u: Any) -> Usage:
-    """The `Usage` that the API reported in `u`
+    """Return the `Usage` that the API reported
 
     Args:
         u: `usage` of an SDK message, or its dict; None: nothing reported
@@ -66,7 +53,7 @@ class Cost:
         """USD in all"""
     def __add__(self, other: Cost) -> Cost: ...
 def rates(model: str, variant: str | None=None) -> Any:
-    """What a model takes today
+    """Return the prices of a model, as of today
 
     Args:
         model: Id of the model that answered
@@ -75,7 +62,7 @@ def rates(model: str, variant: str | None=None) -> Any:
     Returns:
         A `ModelPrice` of genai-prices; None where the model has no price"""
 def price(used: Usage, model: str, variant: str | None=None) -> Cost | None:
-    """What one reply cost
+    """Return what one reply cost
 
     Args:
         used: Of one reply
@@ -84,11 +71,23 @@ def price(used: Usage, model: str, variant: str | None=None) -> Cost | None:
 
     Returns:
         USD; None where the model has no price"""
+def total_price(uses: list[Usage], model: str, variant: str | None=None) -> Cost | None:
+    """Return what several replies of one model cost"""
+def price_variant(u: Any) -> str | None:
+    """Return which of a model's prices a reply has
+
+    Args:
+        u: Usage that the API reported, as plain data
+
+    Returns:
+        'batch', 'fast', or None"""
 class Ledger:
     """Sums of usage and cost over replies; threads may share one"""
     def __init__(self) -> None: ...
     def add(self, model: str, u: Any) -> None:
-        """Note one reply: the `model` that answered, and the usage that it reported"""
+        """Add one reply: the `model` that answered, and the usage that it reported"""
+    def __getstate__(self) -> dict[str, Any]: ...
+    def __setstate__(self, kept: dict[str, Any]) -> None: ...
     @property
     def use(self) -> Usage:
         """Tokens in all"""
@@ -102,22 +101,20 @@ class Ledger:
     def saved(self) -> float | None:
         """USD that the cache has saved; None where a model has no price"""
     def kept(self) -> dict[str, Any]:
-        """The sums, as JSON can hold them; USD as strings"""
+        """Return the sums as JSON can hold them; USD as strings"""
     def resume(self, kept: dict[str, Any]) -> None:
-        """Go on from what was kept
+        """Go on from the sums that were kept
 
         Args:
             kept: As `kept` gives it"""
-    def __getstate__(self) -> dict[str, Any]: ...
-    def __setstate__(self, kept: dict[str, Any]) -> None: ...
-class Notes(list[tuple[str, Any]]):
-    """Notes of replies that nobody has summed yet"""
+class UsageLog(list[tuple[str, Any]]):
+    """Models and usage of replies, not summed"""
     def add(self, model: str, u: Any) -> None:
-        """As for a ledger"""
+        """Add one reply, as to a ledger"""
     def summed(self) -> Ledger:
-        """A ledger with these notes"""
+        """Return a ledger with these replies"""
 def usage_table(use: Usage, costs: Cost | None) -> str:
-    """Tokens and cost by kind
+    """Return tokens and cost by kind as a table
 
     Args:
         use: What was used
