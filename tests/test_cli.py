@@ -202,7 +202,7 @@ def test_conversation_without_a_home(homeless, monkeypatch):
         for line in lines: return line
         raise EOFError
     monkeypatch.setattr('llmchat.cli.repl.read_prompt', typed)
-    repl = Repl(Chat('sandbox', cli=Sandbox(['Hello']).client()))
+    repl = Repl(Chat('sandbox', cli=Sandbox(['Hello'], models=['sandbox']).client()))
     repl.run()
     assert len(repl.chat.h) == 2
 

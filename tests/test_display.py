@@ -324,7 +324,7 @@ def test_spent_by_turn(way):
     assert shown.count('**claude-sonnet-5-5**') == 2 and shown.count('**Assistant**') == 1 and 'double(n=21)' in shown
 
 def test_spent_where_an_answer_is_asked_again():
-    chat = Chat('local', Sandbox(['no', '{"value": 3}']).client())
+    chat = Chat('local', Sandbox(['no', '{"value": 3}'], models=['local']).client())
     assert chat.parse('How many?', int, retries=1) == 3
     assert len(chat.spent) == 1 and chat.spent[0].use == chat.use
 

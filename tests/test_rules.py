@@ -1,6 +1,8 @@
 "What the API refuses, and that the sandbox refuses it in the same way: shape, rules, recorded requests"
-import asyncio, base64, io, json, subprocess, sys, warnings
+import asyncio, base64, io, json, re, subprocess, sys, warnings
+from datetime import datetime
 from functools import cache
+from importlib import import_module
 
 import anthropic, pytest
 from hypothesis import given, strategies as st
@@ -14,6 +16,7 @@ from llmchat.protocol.requests import mk_request
 from llmchat.sandbox.rules import Asked, rules
 from llmchat.protocol.limits import image_size, max_image, max_marks, versions
 from llmchat.sandbox import Sandbox
+from llmchat.sandbox.models import beside, known_models, model_facts
 from llmchat.sandbox.server import mk_model
 from llmchat.sandbox.validation import bad_schema, misshapen, refused, request_schema
 
@@ -22,6 +25,7 @@ BASE = dict(max_input_tokens=200_000, max_tokens=64_000)
 WITHOUT = ['image_input', 'pdf_input', 'citations', 'structured_outputs', 'effort', 'thinking']
 MODELS = [mk_model(MODEL, no='thinking.types.enabled', **BASE), mk_model(OLD, no=['thinking.types.adaptive', 'effort.max'], **BASE),
     mk_model(PLAIN, no=WITHOUT, **BASE), mk_model('claude-gone', lifecycle='retired'), mk_model('claude-wide', max_input_tokens=1_000_000)]
+KEYS = ['k', 'sandbox'] # 'sandbox' is what the clients of a sandbox have
 HEADERS = {'x-api-key': 'k', 'anthropic-version': versions[-1]}
 INVALID = 'invalid_request_error'
 
@@ -53,6 +57,7 @@ BAD = {
     'no version': ((asks(), {'anthropic-version': None}), 'anthropic-version: header is required'),
     'unknown version': ((asks(), {'anthropic-version': '2024-01-01'}), 'anthropic-version: "2024-01-01" is not a valid version'),
     'no key': ((asks(), {'x-api-key': None, 'authorization': None}), 'x-api-key header is required', 401, 'authentication_error'),
+    'wrong key': ((asks(), {'x-api-key': 'sk-wrong'}), 'invalid x-api-key', 401, 'authentication_error'),
     'too large': (asks(user(*[text('x' * 1_000_000)] * 34)), 'Request exceeds the maximum size', 413, 'request_too_large'),
     # shape
     'no messages key': (without('messages'), 'messages: Field required'),
@@ -197,7 +202,7 @@ def post(way, sb, body, headers=None):
 def error(way, sent, path=None):
     "Status, type and message of the error for what is sent; None if there is none"
     body, headers = sent if isinstance(sent, tuple) else (sent, {})
-    sb = Sandbox(['Hi'], models=MODELS)
+    sb = Sandbox(['Hi'], models=MODELS, keys=KEYS)
     try: post(way, sb, body, headers)
     except anthropic.APIStatusError as e:
         assert len(sb.replies) == 1 and e.body['type'] == 'error' and e.request_id == 'req_0001'
@@ -225,7 +230,7 @@ def test_every_rule_is_broken_by_one_of_them():
         body, headers = sent if isinstance(sent, tuple) else (sent, {})
         given = {k: v for k, v in (HEADERS | headers).items() if v is not None}
         info = {m['id']: m for m in MODELS}.get(body.get('model'))
-        q = Asked(body, info, given, len(json.dumps(body)), bad_schema=bad_schema)
+        q = Asked(body, info, given, len(json.dumps(body)), bad_schema=bad_schema, keys=KEYS)
         return {r.name for r in rules if r.early and r.refusal(q)} or {r.name for r in rules if not misshapen(q) and r.refusal(q)}
     found = set().union(*(broken(sent) for sent, *_ in BAD.values()))
     assert {r.name for r in rules} - found == {'too many messages'}
@@ -251,8 +256,47 @@ def test_good_requests(name): assert error(Sync, GOOD[name]) is None
 def test_rules_can_be_switched_off():
     assert post(Sync, Sandbox('Hi', validate=False), dict(model='x', messages=[], more=1))['type'] == 'message'
 
-def test_models_are_judged_where_the_sandbox_was_given_some():
-    assert post(Sync, Sandbox('Hi'), asks(model='claude-of-the-future'))['type'] == 'message'
+def test_a_model_that_nobody_knows_is_there_where_a_test_gives_it():
+    future = asks(model='claude-of-the-future')
+    assert post(Sync, Sandbox('Hi', models=['claude-of-the-future']), future)['type'] == 'message'
+    with pytest.raises(anthropic.NotFoundError, match='model: claude-of-the-future'): post(Sync, Sandbox('Hi'), future)
+
+def test_a_wrong_key_is_refused_on_every_route():
+    sb = Sandbox(lambda body: 'Hi', keys={'right'})
+    right, wrong, ask = sb.client(api_key='right'), sb.client(api_key='wrong'), dict(model=MODEL, max_tokens=9, messages=[HI])
+    ways = [lambda c: c.messages.create(**ask), lambda c: c.messages.count_tokens(model=MODEL, messages=[HI]), lambda c: c.models.list(),
+        lambda c: c.models.retrieve(MODEL), lambda c: c.messages.batches.create(requests=[dict(custom_id='a', params=ask)]),
+        lambda c: c.messages.batches.list(), lambda c: c.beta.files.list(), lambda c: c.beta.files.upload(file=('a.txt', b'a', 'text/plain'))]
+    for go in ways:
+        with pytest.raises(anthropic.AuthenticationError, match='invalid x-api-key'): go(wrong)
+        go(right)
+
+def test_retired_by_the_clock_of_the_sandbox():
+    old = asks(model='claude-sonnet-4-5')
+    assert post(Sync, Sandbox('Hi'), old)['model'] == 'claude-sonnet-4-5-20250929'
+    assert post(Sync, Sandbox('Hi', at='2026-11-30'), old)['type'] == 'message'
+    with pytest.raises(anthropic.NotFoundError, match='model: claude-sonnet-4-5'): post(Sync, Sandbox('Hi', at='2026-12-01'), old)
+    sb = Sandbox(lambda body: 'Hi', at='2026-11-30T23:00:00Z')
+    assert post(Sync, sb, old)['type'] == 'message'
+    sb.sleep(3600)
+    with pytest.raises(anthropic.NotFoundError): post(Sync, sb, old)
+    assert sb.client().models.retrieve('claude-sonnet-4-5').lifecycle == 'retired'
+
+def test_each_fact_about_a_model_is_said_once_and_has_a_source():
+    facts = model_facts()
+    said = [(id, k, f['source']) for f in facts['facts'] for id in f['models'] for k in f['says']]
+    assert len({(id, k) for id, k, _ in said}) == len(said)
+    assert {s for *_, s in said} | {a['source'] for a in facts['aliases'].values()} | {'sdk'} == facts['sources'].keys()
+    known = known_models()
+    assert {id for id, *_ in said} == set(facts['models']) == known.keys() - facts['aliases'].keys()
+    assert set(anthropic.types.model_param.ModelParam.__args__[0].__args__) <= known.keys()
+    last_days = import_module('anthropic._data').DEPRECATED_MODELS
+    for id, day in last_days.items():
+        assert known[id]['retires_at'][:10] == datetime.strptime(re.sub('(st|nd|rd|th),', ',', day), '%B %d, %Y').strftime('%Y-%m-%d')
+    def paths(o, at=''): return {at} | {p for k, v in o.items() if isinstance(v, dict) for p in paths(v, f'{at}.{k}'.strip('.'))}
+    capable = paths(known[MODEL]['capabilities'])
+    own = {'max_input_tokens', 'max_tokens', 'created_at', 'deprecated_at', 'retires_at', *beside}
+    assert {k for _, k, _ in said} - own - capable == {'thinking.supported'}
 
 def test_counting_is_checked_too():
     sb = Sandbox(models=MODELS)

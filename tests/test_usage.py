@@ -181,7 +181,7 @@ def test_cost_is_of_the_model_that_answered(way):
 
 @both
 def test_a_model_without_a_price_has_no_cost(way):
-    c = way.Client('qwen2.5', way.sdk(Sandbox('Hi')))
+    c = way.Client('qwen2.5', way.sdk(Sandbox('Hi', models=['qwen2.5'])))
     chat = way.Chat(cli=c)
     assert (c.cost, chat.cost) == (0, 0)
     way.call(chat, 'Hi')

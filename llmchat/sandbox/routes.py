@@ -1,4 +1,4 @@
-"""What a sandbox can be asked: requests, models, and the table of what answers them
+"""What a sandbox can be asked: requests, lists in pages, and the table of what answers them
 
 Docs: https://llmchat-owner.github.io/llmchat/sandbox/routes.html.md"""
 
@@ -10,21 +10,20 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any, TypeAlias, get_args
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from fastcore.basics import listify
-
+from .models import listed
 from .responses import Fail, Reply
 from .prompt_cache import Json, request_tokens
 from ..sdk.lazy import LazyModule
 
 # %% auto #0
-__all__ = ['Handler', 'model_routes', 'message_routes', 'Request', 'read_request', 'mk_model', 'mk_models', 'page', 'find_route']
+__all__ = ['Handler', 'model_routes', 'message_routes', 'Request', 'read_request', 'page', 'find_route']
 
 # %% ../../nbs/sandbox/07_routes.ipynb #8fa4a6b7
-if TYPE_CHECKING: import anthropic, httpx2
-else: anthropic,httpx2 = map(LazyModule, ('anthropic', 'httpx2'))
+if TYPE_CHECKING: import httpx2
+else: httpx2 = LazyModule('httpx2')
 
 # %% ../../nbs/sandbox/07_routes.ipynb #4d14567e
 @dataclass(repr=False)
@@ -59,43 +58,6 @@ def read_request(
 ) -> Request:
     "What is asked"
     return Request(request.method, request.url.path, request.content, request.headers, request.url.params)
-
-# %% ../../nbs/sandbox/07_routes.ipynb #7c31b1e5
-def _caps(T: Any, no: list[str], path: str = '', ok: bool = True) -> Json:
-    "The capabilities of type `T`, all supported but those in `no` and what is below them"
-    res: Json = {}
-    for k,f in T.model_fields.items():
-        at = f'{path}.{k}' if path else k
-        inner = next((a for a in get_args(f.annotation) if a is not type(None)), f.annotation)
-        res[k] = ok if inner is bool else _caps(inner, no, at, ok and at not in no)
-    return res
-
-# %% ../../nbs/sandbox/07_routes.ipynb #993c2272
-def mk_model(
-    id: str, # Model id
-    no: str | Iterable[str] = (), # Missing, such as 'image_input' or 'thinking.types.adaptive'
-    min_cache: int = 1024, # Tokens; a shorter prompt is not cached
-    **kw: Any, # Other fields of the SDK's `ModelInfo`, such as `lifecycle`; `prefill`, `sampling`: see `rules.takes`
-) -> Json: # `ModelInfo` as JSON, and what the API does not say
-    "A model of which everything is supported but `no`"
-    types = anthropic.types
-    line = next((o for o in get_args(types.ModelLine) if o in id), None)
-    caps = _caps(types.ModelCapabilities, listify(no))
-    return dict(type='model', id=id, display_name=id, created_at='2026-01-01T00:00:00Z', line=line,
-        lifecycle='active', deprecated_at=None, retires_at=None, max_input_tokens=200_000,
-        max_tokens=64_000, capabilities=caps, min_cache=min_cache) | kw
-
-@cache
-def _sdk_models() -> list[Json]:
-    "The models that the SDK knows"
-    return [mk_model(m) for m in get_args(get_args(anthropic.types.ModelParam)[0])]
-
-def mk_models(
-    models: Iterable[Any] | None = None, # Ids, or what `mk_model` makes; None: the ids of the SDK
-) -> dict[str, Json]: # By id
-    "The models of a sandbox"
-    if models is None: models = _sdk_models()
-    return {m['id']: m for m in (mk_model(m) if isinstance(m, str) else m for m in models)}
 
 # %% ../../nbs/sandbox/07_routes.ipynb #59a208c7
 def page(
@@ -132,17 +94,15 @@ def find_route(
     return None, []
 
 # %% ../../nbs/sandbox/07_routes.ipynb #94a09fa6
-_ours = 'min_cache', 'prefill', 'sampling' # What the API does not say of a model
-
 def _count(sb: Any, req: Request) -> Json: return dict(input_tokens=request_tokens(req.body))
-def _shown(model: Json) -> Json: return {k: v for k,v in model.items() if k not in _ours}
 
 def _list_models(sb: Any, req: Request) -> Any:
     stages = {v for k,v in req.query.multi_items() if k.startswith('lifecycle')} or {'active', 'deprecated'}
-    return page((_shown(m) for m in sb.models.values() if m['lifecycle'] in stages), req.query)
+    there = {m['id']: listed(m, sb.today) for m in sb.models.values()}
+    return page((m for m in there.values() if m['lifecycle'] in stages), req.query)
 
 def _get_model(sb: Any, req: Request, id: str) -> Any:
-    return _shown(sb.models[id]) if id in sb.models else Fail(404, f'model: {id}')
+    return listed(sb.models[id], sb.today) if id in sb.models else Fail(404, f'model: {id}')
 
 model_routes: dict[str, Handler] = {'GET /v1/models': _list_models, 'GET /v1/models/*': _get_model}
 message_routes: dict[str, Handler] = {

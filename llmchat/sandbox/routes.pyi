@@ -8,7 +8,7 @@ from llmchat.sandbox.responses import Fail, Reply
 from typing import Any
 import httpx2
 
-__all__ = ['Handler', 'model_routes', 'message_routes', 'Request', 'read_request', 'mk_model', 'mk_models', 'page', 'find_route']
+__all__ = ['Handler', 'model_routes', 'message_routes', 'Request', 'read_request', 'page', 'find_route']
 
 @dataclass(repr=False)
 class Request:
@@ -34,25 +34,6 @@ def read_request(request: httpx2.Request) -> Request:
 
     Args:
         request: As it comes from a client"""
-def mk_model(id: str, no: str | Iterable[str]=..., min_cache: int=1024, **kw: Any) -> Json:
-    """A model of which everything is supported but `no`
-
-    Args:
-        id: Model id
-        no: Missing, such as 'image_input' or 'thinking.types.adaptive'
-        min_cache: Tokens; a shorter prompt is not cached
-        kw: Other fields of the SDK's `ModelInfo`, such as `lifecycle`; `prefill`, `sampling`: see `rules.takes`
-
-    Returns:
-        `ModelInfo` as JSON, and what the API does not say"""
-def mk_models(models: Iterable[Any] | None=None) -> dict[str, Json]:
-    """The models of a sandbox
-
-    Args:
-        models: Ids, or what `mk_model` makes; None: the ids of the SDK
-
-    Returns:
-        By id"""
 def page(items: Iterable[Json], query: Any=..., limit: int=20) -> Json | Fail:
     """One page of `items`, in the API's shape
 

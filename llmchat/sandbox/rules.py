@@ -8,7 +8,7 @@ Docs: https://llmchat-owner.github.io/llmchat/sandbox/rules.html.md"""
 __all__ = ['rules', 'can', 'takes', 'Spot', 'Turn', 'Asked', 'Refusal', 'Rule', 'Table', 'rule', 'refusal']
 
 # %% ../../nbs/sandbox/00_rules.ipynb #64cdc020
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
@@ -112,9 +112,15 @@ class Asked(_Dialog):
     size: int = 0 # Bytes of the body
     counting: bool = False # Only a count of tokens?
     bad_schema: Callable[[Any], bool] = lambda schema: False # Is this no JSON schema?
+    keys: Collection[str] | None = None # The keys that are taken; None: any
 
     @property
     def version(self) -> str: return self.headers.get('anthropic-version', versions[-1])
+
+    @property
+    def key(self) -> str | None:
+        "The key of whoever asks; None where there is none"
+        return self.headers.get('x-api-key') or self.headers.get('authorization', '').removeprefix('Bearer ') or None
 
     def get(self, *path: str) -> Any:
         "A setting, such as `'thinking', 'type'`; None where there is none"
@@ -192,7 +198,11 @@ def refusal(
 # %% ../../nbs/sandbox/00_rules.ipynb #bebef505
 @rule('x-api-key header is required', status=401, type='authentication_error', early=True)
 def _key(q: Asked) -> Iterator[Json]:
-    if not {'x-api-key', 'authorization'} & q.headers.keys(): yield {}
+    if q.key is None: yield {}
+
+@rule('invalid x-api-key', status=401, type='authentication_error', early=True)
+def _known_key(q: Asked) -> Iterator[Json]:
+    if q.keys is not None and q.key not in q.keys: yield {}
 
 @rule('anthropic-version: header is required', early=True)
 def _version(q: Asked) -> Iterator[Json]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import inspect, os
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from datetime import datetime, timezone
 from functools import cached_property, partial
 from itertools import count
 from threading import Lock
@@ -25,8 +26,9 @@ from .responses import (
 from .batches import batch_routes, file_routes, missing_file
 from .prompt_cache import Clock, est_tokens, Json, PromptCache, request_tokens
 from .faults import Faults, Limits, pick_fault
-from .routes import (
-    find_route, message_routes, mk_model, mk_models, model_routes, read_request, Request)
+from .models import as_of, find_known, mk_model, mk_models, model_facts
+from .routes import find_route, message_routes, model_routes, read_request, Request
+from .rules import Asked, refusal
 from ..protocol.limits import versions
 from ..sdk.clients import infos
 from ..sdk.lazy import LazyModule
@@ -57,20 +59,24 @@ class Sandbox:
     def __init__(self,
         replies: Reply | Iterable[Reply] = (), # One a call, in order; or a function for all calls
         model: str | None = None, # Model that replies name; None: the one of the request
-        models: Iterable[Any] | None = None, # Models there are, ids or `mk_model`s; None: the SDK's
+        models: Iterable[Any] | None = None, # More models, ids or `mk_model`s; None: Claude's, as they are
         faults: Any = None, # `Faults`, a dict by number of the call, or a function of the request
         limits: Json | None = None, # What a minute takes: requests, input_tokens, output_tokens
         delta: int | None = None, # Characters in a delta; None: about a word
         chunk: int | None = None, # Bytes that arrive at once; None: one event
         validate: bool = True, # Refuse what the API would refuse?
+        keys: Collection[str] | None = None, # API keys that are taken; None: any
+        at: str | None = None, # Day or time when the sandbox begins, such as '2026-11-01'; None: that of the models
     ) -> None:
         self.replies,self.faults = replies,faults
         self.requests: list[Request] = []
         self.model,self._models,self.delta,self.chunk,self.validate = model,models,delta,chunk,validate
-        self.clock,self.batch_seconds = Clock(),60.0 # A batch of messages takes a minute
+        self.keys,self.batch_seconds = keys,60.0 # A batch of messages takes a minute
+        begin = datetime.fromisoformat(at or model_facts()['date'])
+        self.clock = Clock((begin if begin.tzinfo else begin.replace(tzinfo=timezone.utc)).timestamp())
         self.cache,self.limits = PromptCache(self.clock),Limits(**limits or {}, clock=self.clock)
         self.state: dict[str, Json] = defaultdict(dict) # What routes keep, by their name
-        self._home = _home if models is None else f'https://sandbox{next(_homes)}.invalid'
+        self._home = _home if models is None and at is None else f'https://sandbox{next(_homes)}.invalid'
         self._lock,self._n = Lock(),0
 
     @property
@@ -86,6 +92,11 @@ class Sandbox:
     def models(self) -> dict[str, Json]:
         "The models there are, by id"
         return mk_models(self._models)
+
+    @property
+    def today(self) -> str:
+        "The day in the sandbox, such as '2026-11-28'"
+        return self.clock.iso()[:10]
 
 # %% ../../nbs/sandbox/11_server.ipynb #358aa73f
 @patch
@@ -115,9 +126,10 @@ def take(self: Sandbox,
 @patch
 def known_model(self: Sandbox,
     body: Json, # Body of a request
-) -> Json: # As `mk_model` makes it; empty if the sandbox was given no models, or not this one
-    "What is known about the model of a request"
-    return {} if self._models is None else self.models.get(body.get('model', ''), {})
+) -> Json | None: # As `mk_model` makes it; None: there is no such model
+    "What is known today about the model of a request"
+    model = find_known(self.models, str(body.get('model')))
+    return model and as_of(model, self.today)
 
 # %% ../../nbs/sandbox/11_server.ipynb #2f388114
 _as_sdk = {'x-api-key': 'sandbox', 'anthropic-version': versions[-1]} # In a batch, requests have no headers
@@ -139,8 +151,7 @@ def check(self: Sandbox,
 ) -> Fail | None: # None: nothing
     "What is wrong with a request for a message, or to count its tokens"
     if self.validate:
-        info = self.models.get(str(body.get('model')), {} if self._models is None else None)
-        no = refused(body, info, headers or _as_sdk, size, counting)
+        no = refused(body, self.known_model(body), headers or _as_sdk, size, counting)
         if no: return Fail(no.status, no.message, no.type)
     return missing_file(self, body) or _expired(self, body)
 
@@ -148,11 +159,16 @@ def check(self: Sandbox,
 def _known(sb: Sandbox, body: Json, id: str, given: Json) -> Json:
     "What a message says about the prompt it answers"
     with sb._lock:
-        usage = sb.cache.usage(body, sb.known_model(body).get('min_cache', 1024))
+        usage = sb.cache.usage(body, (sb.known_model(body) or {}).get('min_cache', 1024))
         inp = usage['input_tokens'] + usage['cache_creation_input_tokens']
         sb.limits.take(output_tokens=given['usage']['output_tokens'], input_tokens=inp)
         if box := given.get('container'): sb.state['containers'][box['id']] = box
-        return dict(usage=usage) | sb.cache.diagnose(body, id)
+        return dict(usage=usage, model=_full_id(sb, body)) | sb.cache.diagnose(body, id)
+
+def _full_id(sb: Sandbox, body: Json) -> str:
+    "The id that a reply names: that of the model which an alias points to"
+    model = body.get('model', 'sandbox')
+    return sb.models[model]['id'] if model in sb.models else model
 
 # %% ../../nbs/sandbox/11_server.ipynb #e9a54163
 @patch
@@ -172,6 +188,10 @@ def answer(self: Sandbox,
 def _refusal(sb: Sandbox, req: Request) -> Fail | None:
     "What the API has against a request; None: nothing"
     counting = req.path == '/v1/messages/count_tokens'
+    if sb.validate and req.path.startswith(('/v1/messages', '/v1/models', '/v1/files')):
+        size = len(req.raw) if req.asks or counting else 0
+        no = refusal(Asked({}, None, dict(req.headers), size, keys=sb.keys), early=True)
+        if no: return Fail(no.status, no.message, no.type)
     if not req.asks and not counting: return None
     if not isinstance(req.body, dict): return Fail(400, 'The request body is not valid JSON')
     if req.asks and (fail := sb.limits.refusal()): return fail

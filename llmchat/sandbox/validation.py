@@ -188,6 +188,5 @@ def refused(
 ) -> Refusal | None: # None: the API takes the request
     "What the API answers to a request that it refuses"
     q = Asked(body, info, headers, size, counting, bad_schema)
-    if early := refusal(q, early=True): return early
     wrong = misshapen(q) if isinstance(body, dict) else 'The request body is not valid JSON'
     return Refusal(400, 'invalid_request_error', wrong) if wrong else refusal(q)
