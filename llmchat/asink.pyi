@@ -6,32 +6,11 @@ from llmchat.engine.streams import AsyncStream
 from llmchat.engine.turns import BaseChat
 from llmchat.protocol.requests import ChatSettings, Effort, Settings
 from typing import Any, Literal, TypeVar, Unpack, overload
-from weakref import WeakKeyDictionary
 import anthropic
 
 _T = TypeVar('_T')
-__all__ = ['PerLoop', 'new_connections', 'AsyncClient', 'AsyncChat', 'mk_funcres_async', 'mk_toolres_async']
+__all__ = ['AsyncClient', 'AsyncChat', 'mk_funcres_async', 'mk_toolres_async']
 
-class PerLoop:
-    """Gives an SDK client for the running event loop: the given one for the loop that it is first used in, else new ones"""
-    given: Any
-    again: Callable[[], Any]
-    own: bool
-    clis: WeakKeyDictionary[Any, Any]
-    def __init__(self, cli: Any, again: Callable[[], Any], own: bool) -> None:
-        """Args:
-            cli: The client to begin with
-            again: Makes one like it
-            own: Was `cli` made here? If not, it is not ours to close"""
-    def __call__(self) -> Any: ...
-def new_connections(cli: Any) -> Any:
-    """An SDK client for another event loop
-
-    Args:
-        cli: An async client of the SDK
-
-    Returns:
-        One with the same settings; `cli` itself where its HTTP client is not the SDK's default"""
 class AsyncClient(BaseClient):
     """`Client`, awaited"""
     @overload

@@ -126,7 +126,7 @@ def parse(self: Client,
 @patch
 def close(self: Client) -> None:
     "Close the connections, if the SDK client is our own"
-    if self.own: self.cli.close()
+    if self.own: self.sdk.close()
 
 # %% ../nbs/00_core.ipynb #bdbc2778
 class Chat(BaseChat):

@@ -58,9 +58,9 @@ class Files(BaseFiles):
 def _run(self: BaseFiles, flow: Flow) -> Any:
     "Run a flow that needs a key; its errors show no secrets"
     def safe() -> Flow:
-        need_key(self.c.cli)
+        need_key(self.c.sdk)
         try: return (yield from flow)
-        except BaseException as e: redact_error(e, self.c.cli); raise
+        except BaseException as e: redact_error(e, self.c.sdk); raise
     return self.c._go(safe())
 
 # %% ../nbs/03_files.ipynb #17c9e50c

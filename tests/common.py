@@ -1,15 +1,17 @@
 "What several tests need: pictures, recordings, what the API takes, and one way to run everything sync and async"
-import asyncio, io, json, os, re, traceback
+import asyncio, gc, io, json, logging, os, re, sys, threading, traceback, warnings
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import anthropic, pytest
 from hypothesis import settings
 from PIL import Image
 
-from llmchat import AsyncChat, AsyncClient, Chat, Client
+from llmchat import AsyncChat, AsyncClient, Chat, Client, contents
 from llmchat.protocol.history import sendable
 from llmchat.sandbox.rules import Asked
-from llmchat.sandbox.server import mk_model, mk_reply, tool_use
+from llmchat.sandbox.server import mk_events, mk_model, mk_reply, sse, tool_use
 from llmchat.sandbox.validation import misshapen
 
 MODEL = 'claude-sonnet-5-5'
@@ -172,3 +174,66 @@ def texts_of(e):
         todo += [x.__cause__, x.__context__, *getattr(x, 'exceptions', ())]
     plain = lambda x: {k: v for k, v in vars(x).items() if isinstance(v, (str, bytes, dict, list, tuple))}
     return ''.join([*traceback.format_exception(e), *(f'{x}{x!r}{x.args}{plain(x)}' for x in seen)])
+
+# ---- real connections
+
+class no_complaints:
+    "Fail on whatever Python says when nobody listens: warnings, lost exceptions, tasks destroyed"
+    def __enter__(self):
+        self.said, self.hook = [], sys.unraisablehook
+        sys.unraisablehook = lambda u: self.said.append(repr(u.exc_value))
+        self.log = logging.getLogger('asyncio')
+        self.handler = logging.Handler()
+        self.handler.emit = lambda r: self.said.append(r.getMessage())
+        self.log.addHandler(self.handler)
+        self.caught = warnings.catch_warnings()
+        self.caught.__enter__()
+        warnings.simplefilter('error')
+
+    def __exit__(self, kind, *_):
+        gc.collect()
+        sys.unraisablehook = self.hook
+        self.log.removeHandler(self.handler)
+        self.caught.__exit__(None, None, None)
+        if kind is None: assert self.said == []
+
+class Handler(BaseHTTPRequestHandler):
+    "An API on the loopback; it says how many it has answered, or streams until nobody listens"
+    protocol_version = 'HTTP/1.1'
+    def log_message(self, *args): pass
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers['content-length'])))
+        s, s.n = self.server, self.server.n + 1
+        s.ports.add(self.client_address[1])
+        msg = mk_reply(f'Reply {s.n}', body)
+        if not body.get('stream'): return self.send('application/json', [json.dumps(msg).encode()])
+        events = sse(mk_events(msg))
+        if body['messages'][-1]['content'] != 'For ever': return self.send('text/event-stream', events)
+        with suppress(OSError): self.send('text/event-stream', [*events[:3], *(events[3:4] * 1_000_000)])
+        self.close_connection = True
+        s.gone.set()
+
+    def send(self, kind, chunks):
+        self.send_response(200)
+        self.send_header('content-type', kind)
+        self.send_header('transfer-encoding', 'chunked')
+        self.end_headers()
+        for c in chunks: self.wfile.write(b'%x\r\n%s\r\n' % (len(c), c))
+        self.wfile.write(b'0\r\n\r\n')
+
+@pytest.fixture
+def server():
+    s = ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+    s.n, s.ports, s.gone, s.daemon_threads, s.handle_error = 0, set(), threading.Event(), True, lambda *args: None
+    s.at = dict(api_key='none', base_url=f'http://127.0.0.1:{s.server_port}', max_retries=0)
+    thread = threading.Thread(target=s.serve_forever, kwargs=dict(poll_interval=0.01))
+    thread.start()
+    yield s
+    s.shutdown()
+    thread.join()
+    s.server_close()
+
+async def turn(chat):
+    async for _ in chat('Hi', stream=True): pass
+    return contents(await chat('And?'))

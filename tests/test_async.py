@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import anthropic, anyio, httpx2, pytest
 
-from common import LARGE, MODEL, check_history, check_request
+from common import LARGE, MODEL, check_history, check_request, no_complaints, server, turn # noqa: F401
 from conversations import TALKS, TWO, AsyncHeld, Held, ManyLoops, Trio, hold
 from llmchat import AsyncChat, AsyncClient, Chat, Client, Sandbox, contents, mk_tool
 from llmchat.engine.model_info import infos
@@ -255,26 +255,6 @@ def watched(sb, responses):
     cli._client.event_hooks = dict(response=[note])
     return cli
 
-class no_complaints:
-    "Fail on whatever Python says when nobody listens: warnings, lost exceptions, tasks destroyed"
-    def __enter__(self):
-        self.said, self.hook = [], sys.unraisablehook
-        sys.unraisablehook = lambda u: self.said.append(repr(u.exc_value))
-        self.log = logging.getLogger('asyncio')
-        self.handler = logging.Handler()
-        self.handler.emit = lambda r: self.said.append(r.getMessage())
-        self.log.addHandler(self.handler)
-        self.caught = warnings.catch_warnings()
-        self.caught.__enter__()
-        warnings.simplefilter('error')
-
-    def __exit__(self, kind, *_):
-        gc.collect()
-        sys.unraisablehook = self.hook
-        self.log.removeHandler(self.handler)
-        self.caught.__exit__(None, None, None)
-        if kind is None: assert self.said == []
-
 CANCELS, SEED = int(os.environ.get('LLMCHAT_CANCELS', 1000 if LARGE else 300)), int(os.environ.get('LLMCHAT_SEED', 1))
 
 class Scene:
@@ -400,99 +380,6 @@ def test_a_sync_tool_that_outlives_its_turn_does_no_harm():
 
 # ---- event loops and real connections
 
-class Handler(BaseHTTPRequestHandler):
-    "An API on the loopback; it says how many it has answered, or streams until nobody listens"
-    protocol_version = 'HTTP/1.1'
-    def log_message(self, *args): pass
-
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers['content-length'])))
-        s, s.n = self.server, self.server.n + 1
-        s.ports.add(self.client_address[1])
-        msg = mk_reply(f'Reply {s.n}', body)
-        if not body.get('stream'): return self.send('application/json', [json.dumps(msg).encode()])
-        events = sse(mk_events(msg))
-        if body['messages'][-1]['content'] != 'For ever': return self.send('text/event-stream', events)
-        with suppress(OSError): self.send('text/event-stream', [*events[:3], *(events[3:4] * 1_000_000)])
-        self.close_connection = True
-        s.gone.set()
-
-    def send(self, kind, chunks):
-        self.send_response(200)
-        self.send_header('content-type', kind)
-        self.send_header('transfer-encoding', 'chunked')
-        self.end_headers()
-        for c in chunks: self.wfile.write(b'%x\r\n%s\r\n' % (len(c), c))
-        self.wfile.write(b'0\r\n\r\n')
-
-@pytest.fixture
-def server():
-    s = ThreadingHTTPServer(('127.0.0.1', 0), Handler)
-    s.n, s.ports, s.gone, s.daemon_threads, s.handle_error = 0, set(), threading.Event(), True, lambda *args: None
-    s.at = dict(api_key='none', base_url=f'http://127.0.0.1:{s.server_port}', max_retries=0)
-    thread = threading.Thread(target=s.serve_forever, kwargs=dict(poll_interval=0.01))
-    thread.start()
-    yield s
-    s.shutdown()
-    thread.join()
-    s.server_close()
-
-async def turn(chat):
-    async for _ in chat('Hi', stream=True): pass
-    return contents(await chat('And?'))
-
-def test_a_chat_outlives_its_event_loop(server):
-    chat = AsyncChat(MODEL, **server.at)
-    with no_complaints():
-        assert [asyncio.run(turn(chat)) for _ in range(3)] == ['Reply 2', 'Reply 4', 'Reply 6']
-        assert len(server.ports) == 3 and len(chat.c._clis.clis) == 1, 'one connection for each loop, and none kept'
-        del chat
-
-@pytest.mark.filterwarnings('ignore:unclosed:ResourceWarning') # the first connection belongs to the user's own client
-def test_so_does_a_chat_with_an_sdk_client_of_ones_own(server):
-    cli = anthropic.AsyncAnthropic(**server.at)
-    chat = AsyncChat(MODEL, cli)
-    assert [asyncio.run(turn(chat)) for _ in range(3)] == ['Reply 2', 'Reply 4', 'Reply 6']
-    assert not cli.is_closed(), 'what is not ours is not closed'
-    async def bare(): return await cli.messages.create(model=MODEL, max_tokens=9, messages=[dict(role='user', content='Hi')])
-    with pytest.raises((RuntimeError, anthropic.APIConnectionError)): asyncio.run(bare())
-    del chat, cli
-    gc.collect()
-
-def test_an_http_client_of_ones_own_is_left_as_it_is(server):
-    http = httpx2.AsyncClient(transport=httpx2.AsyncHTTPTransport())
-    cli = anthropic.AsyncAnthropic(**server.at, http_client=http)
-    chat = AsyncChat(MODEL, cli)
-    async def go():
-        await turn(chat)
-        await chat.c.close()
-        assert not http.is_closed
-        await http.aclose()
-    with no_complaints(): asyncio.run(go())
-    sb = Sandbox(['one', 'two'])
-    chat = AsyncChat(MODEL, sb.aclient())
-    for _ in range(2): asyncio.run(chat('Hi'))
-    assert len(sb.requests) == 2 and not chat.c.cli.is_closed()
-
-def test_a_client_is_closed_with_async_with(server):
-    async def go():
-        async with AsyncChat(MODEL, **server.at) as chat: await turn(chat)
-        assert chat.c.cli.is_closed()
-        async with AsyncClient(MODEL, **server.at) as c: await c('Hi')
-        assert c.cli.is_closed()
-    with no_complaints(): asyncio.run(go())
-
-def test_a_client_that_is_dropped_closes(server):
-    async def go():
-        chat = AsyncChat(MODEL, **server.at)
-        await turn(chat)
-        cli = chat.c.cli
-        del chat
-        gc.collect()
-        for _ in range(9): await asyncio.sleep(0)
-        assert cli.is_closed()
-    with no_complaints(): asyncio.run(go())
-
 @pytest.mark.parametrize('how', ['cancel', 'timeout', 'break', 'close'])
 def test_nothing_more_is_read_from_a_stream_that_is_left(how, server):
     async def go():
@@ -521,29 +408,6 @@ def test_the_sync_driver_closes_too(server):
         for _ in chat('For ever', stream=True): break
         assert server.gone.wait() and chat.h == []
         assert contents(chat('Hi')) == 'Reply 2'
-
-def test_aiohttp(server):
-    pytest.importorskip('aiohttp')
-    c = AsyncClient(MODEL, aiohttp=True, **server.at)
-    assert 'Aiohttp' in type(c.cli._client).__mro__[1].__name__
-    chat = AsyncChat(cli=c)
-    with no_complaints():
-        assert [asyncio.run(turn(chat)) for _ in range(2)] == ['Reply 2', 'Reply 4']
-        del c, chat
-
-def test_trio(server):
-    trio = pytest.importorskip('trio')
-    async def go():
-        async with AsyncChat(MODEL, **server.at) as chat:
-            assert await turn(chat) == 'Reply 2'
-            with trio.CancelScope() as scope:
-                async with chat('For ever', stream=True) as s:
-                    async for _ in s: scope.cancel()
-            assert len(chat.h) == 4 and await turn(chat) == 'Reply 5'
-    with no_complaints():
-        for _ in range(2):
-            trio.run(go)
-            server.n = 0
 
 def test_ipython_awaits_at_the_top(tmp_path):
     code = f"""
@@ -665,16 +529,6 @@ def test_pieces_one_by_one():
         assert [await anext(it), await anext(it, None)] == ['One', ' two']
         return await anext(aiter(AsyncChat(MODEL, Sandbox(['One two']).aclient())('Hi', stream=True)))
     with no_complaints(): assert asyncio.run(go()) == 'One'
-
-def test_who_shares_a_client_leaves_it_open(server):
-    async def go():
-        async with AsyncClient(MODEL, **server.at) as c:
-            async with AsyncChat(cli=c) as chat: await turn(chat)
-            await turn(AsyncChat(cli=c))
-    asyncio.run(go())
-    with Client(MODEL, **server.at) as c:
-        with Chat(cli=c) as chat: chat('Hi')
-        Chat(cli=c)('Hi')
 
 def test_chats_that_share_connections_work_in_each_event_loop(server):
     c = AsyncClient(MODEL, **server.at)

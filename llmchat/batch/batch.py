@@ -58,8 +58,8 @@ class BaseBatch:
             raise ValueError(f'There are no prompts, and {self.job.path} holds none. '
                 'Nothing was sent; give them again.')
         model = model or self.job.head.get('model')
-        if isinstance(cli, BaseClient) and model not in (None, cli.model): cli = cli.cli
-        self.c: Any = cli if isinstance(cli, BaseClient) else self._client(model, cli) # A client of ours
+        same = isinstance(cli, BaseClient) and model in (None, cli.model)
+        self.c: Any = cli if same else self._client(model, cli) # A client of ours
         self._prompts, self._answer, self._settings = prompts, None if T is None else Answer(T), settings
         self._sending = Sending(self.job, self._body, sleep or self._sleep, settle, progress)
         self._costs: tuple[bytes, Ledger] | None = None
@@ -134,9 +134,9 @@ def _requests(self: BaseBatch, info: Any, headers: dict[str, str]) -> Iterator[t
 def _prepared(self: BaseBatch) -> Flow:
     "All requests in the file"
     if self._prompts is None and self.job.ready: return
-    if getattr(self.c.cli.messages, 'batches', None) is None:
-        raise TypeError(f'{type(self.c.cli).__name__} has no batches; they are a service of the Claude API itself')
-    info = yield from info_if_any(self.c.cli, self.c.model)
+    if getattr(self.c.sdk.messages, 'batches', None) is None:
+        raise TypeError(f'{type(self.c.sdk).__name__} has no batches; they are a service of the Claude API itself')
+    info = yield from info_if_any(self.c.sdk, self.c.model)
     if can(info, 'batch') is False: raise ValueError(f'The model {self.c.model} takes no batches')
     requests = self._requests(info, headers := {})
     if not self.job.ready:
@@ -152,12 +152,12 @@ def _prepared(self: BaseBatch) -> Flow:
 @patch
 def _locked(self: BaseBatch, step: Callable[[], Flow]) -> Flow:
     "Take a step with the file locked; return what it returns, or this batch"
-    need_key(self.c.cli)
+    need_key(self.c.sdk)
     try:
         with self.job.locked():
             yield from self._prepared()
             res = yield from step()
-    except BaseException as e: redact_error(e, self.c.cli); raise
+    except BaseException as e: redact_error(e, self.c.sdk); raise
     return self if res is None else res
 
 @patch

@@ -55,7 +55,7 @@ def mk_client(
 ) -> Client:
     "Make the client"
     c = Client(model)
-    return Client('local') if model is None and not has_key(c.cli) else c
+    return Client('local') if model is None and not has_key(c.sdk) else c
 
 local_sp = 'You answer questions clearly and briefly.'
 

@@ -60,8 +60,8 @@ def _ask_able(self: BaseClient, req: dict[str, Any], request: Callable[[Any], di
     "As `_ask`, with what the model can do, and again without what the API refuses of earlier replies"
     info = None
     if needs(req):
-        need_key(self.cli)
-        req = request(info := (yield from info_if_any(self.cli, self.model)))
+        need_key(self.sdk)
+        req = request(info := (yield from info_if_any(self.sdk, self.model)))
     while True:
         try: r = yield from self._ask(req, **opts)
         except (anthropic.BadRequestError, anthropic.NotFoundError) as e:
@@ -81,13 +81,13 @@ def _count(self: BaseClient, msgs: Any, sp: Any, tools: Any) -> Flow:
 @patch
 def _counted(self: BaseClient, req: dict[str, Any]) -> Flow:
     "How many tokens a request has"
-    need_key(self.cli)
+    need_key(self.sdk)
     try:
         try: r = yield Call('messages.count_tokens', req)
         except unreadable as e: raise self._garbled(e)
         if isinstance(n := getattr(r, 'input_tokens', None), int): return n
         raise self._garbled(r)
-    except BaseException as e: redact_error(e, self.cli); raise
+    except BaseException as e: redact_error(e, self.sdk); raise
 
 # %% ../../nbs/engine/08_exchange.ipynb #5d2a1b04
 @patch
@@ -100,7 +100,7 @@ def _results(self: BaseClient, msgs: list[dict[str, Any]], box: Toolbox, **run: 
 def _held(self: BaseClient, msgs: list[dict[str, Any]], results: list[dict[str, Any]]) -> Flow:
     "The results that follow a dialog, with errors for those that no request to the model can hold"
     wanted, info, res = [needs(dict(messages=[dict(role='user', content=[b])])) for b in results], None, []
-    if any(wanted): info = yield from info_if_any(self.cli, self.model)
+    if any(wanted): info = yield from info_if_any(self.sdk, self.model)
     for b, wants in zip(results, wanted):
         new = dict(role='user', content=[*res, b])
         try:
@@ -139,8 +139,8 @@ def _values(self: BaseClient, exchange: Callable[..., Flow], msgs: list[dict[str
 def _object(self: BaseClient, exchange: Callable[..., Flow], msgs: list[dict[str, Any]], answer: Answer,
     retries: int) -> Flow:
     "The course of `parse`; returns reply, messages and the object"
-    need_key(self.cli)
-    info = yield from info_if_any(self.cli, self.model)
+    need_key(self.sdk)
+    info = yield from info_if_any(self.sdk, self.model)
     return (yield from until_fits(lambda said: parsed(exchange, msgs, answer, info, said), retries))
 
 def _value(flow: Flow) -> Flow: return (yield from flow)[2]

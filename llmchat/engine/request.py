@@ -26,7 +26,8 @@ from .threads import _awaited, named
 from ..protocol.requests import check_names, client_settings, ClientSettings, long_wait
 from ..sdk.lazy import anthropic, default_model, httpx2
 from ..sdk.errors import not_a_reply_error, stream_broken_error, stream_error
-from ..sdk.clients import mk_cli, need_key
+from ..sdk.clients import need_key
+from ..sdk.connections import connection, PerLoop, PerProcess
 from ..sdk.secrets import check_picklable, named_values, redact, redact_error, secrets
 from ..protocol.events import (
     Builder, check_block, check_reply, check_start, Decoder, OneObject, Thinking)
@@ -73,27 +74,27 @@ class BaseClient(Totals):
         aiohttp: bool = False, # Async clients: use the SDK's aiohttp transport? It needs the extra `aiohttp`
         **kw: Unpack[ClientSettings] # For the SDK client
     ) -> None:
-        self.model = default_model() if model is None else model
+        if model is None: model = cli.model if isinstance(cli, BaseClient) else default_model()
+        self.model = model
         self.cache, self.log = cache, [] if log else None
         check_names(kw, client_settings, 'a client')
         self._conn = dict(api_key=api_key, base_url=base_url, timeout=timeout, max_retries=max_retries, **kw)
         self._waits, self._aiohttp = dict(max_wait=max_wait, on_retry=on_retry), aiohttp
-        self.own = cli is None # Was the SDK client made here?
-        self.cli = self._mk_cli() if cli is None else self._given(self._fitting(cli))
+        self._connect(cli)
         self.result: 'Message | None' = None
         self._ledger = Ledger()
-        self._ready()
 
     def __repr__(self) -> str: return f'<{type(self).__name__} for {self.model}: {self.use.total} tokens>'
 
-# %% ../../nbs/engine/06_request.ipynb #6c40543b
-@patch
-def _mk_cli(self: BaseClient) -> Any:
-    "An SDK client of our own"
-    if self._aiohttp and not self._async: raise ValueError('aiohttp is for async clients')
-    more = dict(http_client=anthropic.DefaultAioHttpClient()) if self._aiohttp else {}
-    return waiting(mk_cli(self.model, self._async, **self._conn, **more), **self._waits)
+    @property
+    def cli(self) -> Any:
+        "The SDK client, which is this client's own from the time that it is read"
+        if self._clis.shared: self._clis, self._borrowed = self._clis.alone(), False
+        return self.sdk
+    @cli.setter
+    def cli(self, cli: Any) -> None: self._connect(cli)
 
+# %% ../../nbs/engine/06_request.ipynb #6c40543b
 @patch
 def _fitting(self: BaseClient, cli: Any) -> Any:
     "`cli`; `TypeError` says what kind of thing it is, if no client can wait for it this way"
@@ -106,28 +107,49 @@ def _fitting(self: BaseClient, cli: Any) -> Any:
     return cli
 
 @patch
-def _given(self: BaseClient, cli: Any) -> Any:
-    "One like `cli`, with the same connections and our settings"
-    told = {k: v for k, v in self._conn.items() if v is not None}
-    return waiting(cli.with_options(**told) if told else cli, **self._waits)
+def _connect(self: BaseClient, cli: Any) -> None:
+    "Take an SDK client that was given, that of another client of ours, or one for our settings"
+    told = {} if cli is None else {k: v for k, v in self._conn.items() if v is not None}
+    self._given, self._borrowed = cli is not None, cli is not None
+    if isinstance(cli, BaseClient):
+        self._given, self._conn, told = cli._given, cli._conn | told, cli._over | told
+        self._waits = cli._waits | {k: v for k, v in self._waits.items() if v not in (None, 60)}
+        self._fitting(cli._clis.cli)
+        self._clis = cli._clis
+    elif cli is None: self._clis = connection(self.model, self._async, self._aiohttp, **self._conn)
+    else: self._clis = (PerLoop if self._async else PerProcess)(self._fitting(cli), ours=False)
+    self._over, self._ready = told, (None, None)
+    self.sdk # Wrong settings are errors here
 
 @patch
-def _ready(self: BaseClient) -> None: pass
-
-@patch
-def _wire(self: BaseClient) -> SyncIO: return SyncIO(self.cli)
+def _wire(self: BaseClient) -> SyncIO: return SyncIO(self.sdk)
 
 @patch
 def _go(self: BaseClient, flow: Flow, kind: Any = None) -> Any:
     "Hand a course to the driver: to its end, or as a `kind` of stream"
     return named((kind or self._finish)(flow, self._wire()), self)
 
+# %% ../../nbs/engine/06_request.ipynb #c00e0a8e
+@patch(as_prop=True)
+def sdk(self: BaseClient) -> Any:
+    "The SDK client for this process and event loop, to be used and not to be changed: others may have it"
+    cli, ready = self._clis(), self._ready
+    if ready[0] is not cli:
+        ready = cli, waiting(cli.with_options(**self._over) if self._over else cli, **self._waits)
+        self._ready = ready
+    return ready[1]
+
+@patch(as_prop=True)
+def own(self: BaseClient) -> bool:
+    "Is the SDK client this client's alone, to be closed with it?"
+    return self._clis.ours and not self._clis.shared and not self._borrowed
+
 # %% ../../nbs/engine/06_request.ipynb #8eb9636b
 @patch
 def __getstate__(self: BaseClient) -> dict[str, Any]:
-    what = f'cli={type(self.cli).__name__}(…), which holds a connection and a key,'
-    if not self.own: check_picklable(self.cli, what, never=True)
-    hidden = secrets(self.cli)
+    what = f'cli={type(self.sdk).__name__}(…), which holds a connection and a key,'
+    if self._given: check_picklable(self.sdk, what, never=True)
+    hidden = secrets(self.sdk)
     conn = {k: v for k, v in self._conn.items() if v is not None and k not in ('api_key', 'auth_token', 'webhook_key')}
     for k, v in conn.items(): check_picklable(v, f'{k}=', never=redact(v, hidden) != v)
     check_picklable(self._waits['on_retry'], 'on_retry=')
@@ -146,7 +168,7 @@ def __setstate__(self: BaseClient, kept: dict[str, Any]) -> None:
 def _patient(self: BaseClient, req: dict[str, Any]) -> dict[str, Any]:
     "A request with the time that its reply may take"
     wait = long_wait(req['max_tokens'])
-    if not wait or 'timeout' in req or getattr(self.cli, 'timeout', None) != anthropic.DEFAULT_TIMEOUT: return req
+    if not wait or 'timeout' in req or getattr(self.sdk, 'timeout', None) != anthropic.DEFAULT_TIMEOUT: return req
     return req | dict(timeout=anthropic.Timeout(wait, connect=5))
 
 unreadable = JSONDecodeError, UnicodeDecodeError # The SDK lets them through
@@ -156,7 +178,7 @@ unfit = ValueError, TypeError, LookupError, AttributeError, RecursionError # Wha
 def _garbled(self: BaseClient, what: Any, cause: Exception | None = None) -> Exception:
     "The error for what is not a reply, or for what was `unreadable`"
     cause = what if isinstance(what, unreadable) else cause
-    return not_a_reply_error(what, httpx2.Request('POST', self.cli.base_url), cause)
+    return not_a_reply_error(what, httpx2.Request('POST', self.sdk.base_url), cause)
 
 # %% ../../nbs/engine/06_request.ipynb #9d67a987
 def _message(msg: dict[str, Any] | None) -> Any:
@@ -298,7 +320,7 @@ def _ask(self: BaseClient, req: dict[str, Any], stream: bool = False, prefill: s
     "One request and its reply; `came` is given it, or what had come, and the model with the usage that it reported"
     b, began, r, paid, err = Builder() if stream else None, time(), None, None, None
     try:
-        need_key(self.cli)
+        need_key(self.sdk)
         sent = to_send(req)
         if b: r = yield from _streamed(sent, b, prefill, **show)
         else:
@@ -313,7 +335,7 @@ def _ask(self: BaseClient, req: dict[str, Any], stream: bool = False, prefill: s
         paid = r if b else paid if _names_usage(paid) else None
         e.partial = r and _prefilled(r, prefill)
         _advise(e, prefill)
-        redact_error(e, self.cli, named_values(req))
+        redact_error(e, self.sdk, named_values(req))
         if results := blamed(e, req['messages']): e.results = results
         err = repr(e) # not `e` itself, which would hold on to the frames it came through, and they to it
         raise
@@ -333,7 +355,7 @@ def _ask(self: BaseClient, req: dict[str, Any], stream: bool = False, prefill: s
 @patch
 def _note(self: BaseClient, req: dict[str, Any], r: Any, err: str | None, began: float) -> None:
     "Add a request and what came of it to the log"
-    hidden, headers = secrets(self.cli, named_values(req)), req.get('extra_headers')
+    hidden, headers = secrets(self.sdk, named_values(req)), req.get('extra_headers')
     req = redact({k: deepcopy(v) for k, v in req.items() if v is not headers}, hidden)
     reply = _message(redact(r.to_dict(warnings=False), hidden)) if r is not None else None
     self.log.append(dict(time=began, seconds=time() - began, request=req, reply=reply, error=err))

@@ -18,11 +18,9 @@ class Totals:
     def saved(self) -> float | None: ...
 class BaseClient(Totals):
     """What a client keeps; how it waits is for `Client` and `AsyncClient`"""
-    model: Any
+    model: str | None
     cache: bool
     log: Any
-    own: Any
-    cli: Any
     result: Message | None
     def __init__(self, model: str | None=None, cli: Any=None, log: bool=False, cache: bool=False, api_key: str | None=None, base_url: str | None=None, timeout: float | None=None, max_retries: int | None=None, max_wait: float | None=60, on_retry: Callable[[Retry], Any] | None=None, aiohttp: bool=False, *, auth_token: str | None=..., credentials: Any=..., config: Any=..., profile: str | None=..., webhook_key: str | None=..., default_headers: Any=..., default_query: Any=..., open_telemetry: Any=..., http_client: Any=..., middleware: Any=...) -> None:
         """Args:
@@ -38,6 +36,11 @@ class BaseClient(Totals):
             on_retry: Told of each wait before it begins
             aiohttp: Async clients: use the SDK's aiohttp transport? It needs the extra `aiohttp`"""
     def __repr__(self) -> str: ...
+    @property
+    def cli(self) -> Any:
+        """The SDK client, which is this client's own from the time that it is read"""
+    @cli.setter
+    def cli(self, cli: Any) -> None: ...
     def _repr_markdown_(self) -> str: ...
     @property
     def stop_reason(self) -> str | None:
@@ -45,6 +48,12 @@ class BaseClient(Totals):
     @property
     def stop_sequence(self) -> str | None:
         """The stop sequence at which the last reply ended, if it was one"""
+    @property
+    def sdk(self) -> Any:
+        """The SDK client for this process and event loop, to be used and not to be changed: others may have it"""
+    @property
+    def own(self) -> bool:
+        """Is the SDK client this client's alone, to be closed with it?"""
     def __getstate__(self) -> dict[str, Any]: ...
     def __setstate__(self, kept: dict[str, Any]) -> None: ...
 unreadable: tuple[Any, Any]

@@ -75,9 +75,8 @@ class BaseChat(Totals):
     ) -> None:
         conn = {k: kw.pop(k) for k in client_settings if k in kw}
         check_names(kw, [*ChatSettings.__annotations__, *client_settings], 'a chat')
-        if isinstance(cli, BaseClient) and (conn or model not in (None, cli.model)):
-            model, cli = model or cli.model, cli.cli
-        self.c = cli if isinstance(cli, BaseClient) else self._client(model, cli, log, cache, **conn)
+        same = isinstance(cli, BaseClient) and not conn and model in (None, cli.model)
+        self.c = cli if same else self._client(model, cli, log, cache, **conn)
         self._made = self.c is not cli # Here, and so to be closed with this chat?
         self.h: list[dict[str, Any]] = mk_msgs(hist, what='hist') if hist else []
         self.last: list[dict[str, Any]] = [] # The last reply, and the results of its calls
@@ -284,7 +283,7 @@ def _about(self: BaseChat) -> dict[str, Any]:
 @patch
 def _clean(self: BaseChat, data: Any) -> Any:
     "Plain data without any key"
-    return redact(data, secrets(self.c.cli, named_values(self.settings)))
+    return redact(data, secrets(self.c.sdk, named_values(self.settings)))
 
 @patch
 def _note(self: BaseChat, h: list[dict[str, Any]], turn: tuple[Any, ...] | None = None, **entry: Any) -> None:

@@ -2,15 +2,29 @@
 
 from typing import Any
 
-__all__ = ['infos', 'need_model', 'mk_cli', 'has_key', 'need_key']
+__all__ = ['infos', 'need_model', 'is_local', 'cli_settings', 'mk_cli', 'has_key', 'need_key']
 
 def need_model(model: Any) -> None:
     """`TypeError` if it cannot be the id of a model
 
     Args:
         model: What was given for one"""
+def is_local(model: str) -> bool:
+    """Is it answered by the embedded server?
+
+    Args:
+        model: Id of a model"""
+def cli_settings(model: str, kw: dict[str, Any]) -> dict[str, Any]:
+    """Return what the SDK's constructor is given: for Claude with a key of the environment if there is none in `kw`
+
+    Args:
+        model: Id of a model
+        kw: As for `mk_cli`
+
+    Returns:
+        Without what is `None`"""
 def mk_cli(model: str, is_async: bool=False, **kw: Any) -> Any:
-    """A client of the SDK for `model`; `TypeError` if it cannot be the id of one
+    """Make a client of the SDK for `model`; `TypeError` if it cannot be the id of one
 
     Args:
         model: Id of the model that it is for: 'local' and 'local:path' mean the embedded server

@@ -29,15 +29,18 @@ class Private:
 
 _cli = 'a client'
 private = (
-    Private('_client', _cli, 'asink, sdk.secrets', 'the HTTP client: which event loop it belongs to, which keys it holds',
+    Private('_client', _cli, 'sdk.connections, sdk.secrets',
+        'the HTTP client: which event loop or process it belongs to, which keys it holds',
         'no async call; sync errors may show keys of an HTTP client of your own'),
     Private('_should_retry', _cli, 'engine.retries', '`max_wait`', 'no call, but with `max_wait=None`'),
     Private('_sleep_for_retry', _cli, 'engine.retries', '`on_retry`', 'no call with `on_retry`'),
     Private('_build_request', _cli, 'engine.retries', 'tools whose JSON is written once, not with every request', 'no call'),
     Private('_token_cache._cached', _cli, 'sdk.secrets', 'the token that a profile has fetched',
         'an error may show it'),
-    Private('AsyncHttpxClientWrapper', 'anthropic._base_client', 'asink', 'is the HTTP client the SDK\'s default?',
+    Private('AsyncHttpxClientWrapper', 'anthropic._base_client', 'sdk.connections', 'is the HTTP client the SDK\'s default?',
         'a client in a second event loop shares connections with the first, and fails'),
+    Private('SyncHttpxClientWrapper', 'anthropic._base_client', 'sdk.connections', 'is the HTTP client the SDK\'s default?',
+        'a forked process shares connections with its parent'),
     Private('DEPRECATED_MODELS', 'anthropic._data', 'engine.model_info', 'warnings of deprecated models', 'no such warning'),
     Private('_request', 'httpx2.Response', 'sdk.secrets', 'the request behind a response, if it has one',
         'an error of a response may show its keys'))

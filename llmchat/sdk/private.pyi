@@ -12,7 +12,7 @@ class Private:
     where: str
     use: str
     without: str
-private: tuple[Private, Private, Private, Private, Private, Private, Private, Private]
+private: tuple[Private, Private, Private, Private, Private, Private, Private, Private, Private]
 def gone() -> list[str]:
     """Private names that the installed SDK no longer has
 
