@@ -3,21 +3,64 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar, overload
+import inspect
 
 _T = TypeVar('_T')
-__all__ = ['tool_name', 'schema_of', 'Tool', 'ToolSchema', 'is_async', 'mk_tool', 'BadCall', 'check', 'bind']
+__all__ = ['weak_cache', 'field_comments', 'docstrings', 'described', 'tool_name', 'type_hints', 'parameters', 'is_typed_dict', 'fields_of', 'with_default', 'readable_type', 'field_type', 'arguments_type', 'add_docs', 'schema_of', 'Tool', 'check_keys', 'check_properties', 'check_name', 'ToolSchema', 'input_type', 'tool_parts', 'is_async', 'tool_of', 'mk_tool', 'parse_at', 'BadCall', 'complaint', 'check', 'bind']
 
+def weak_cache(make: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Remember what `make` made of an object, for as long as the object lives"""
+def field_comments(cls: type) -> dict[str, str]:
+    """Return the comments of the fields of a class and of those that it derives from"""
+def docstrings(f: Any) -> list[str]:
+    """Return the docstrings that were written for a function, a class or a callable object"""
+def described(f: Any) -> tuple[str, dict[str, str]]:
+    """Return what a function or class is for, and what its parameters and its result (`return`) are"""
 def tool_name(f: Any) -> str:
-    """What the model calls a tool
+    """Return what the model calls a tool
 
     Args:
         f: A function, class, partial or callable object
 
     Returns:
         For a callable object the name of its class"""
+def type_hints(f: Any) -> dict[str, Any]:
+    """Return the types of the parameters of whatever is called when `f` is; `TypeError` for one that is not known"""
+def parameters(f: Any) -> dict[str, tuple[Any, inspect.Parameter]]:
+    """Return the parameters of `f` with their types, by name; `TypeError` for one that takes anything"""
+def is_typed_dict(T: Any) -> bool:
+    """Is `T` a `TypedDict`, of whatever module?"""
+@overload
+def fields_of(T: type[_T]) -> dict[str, tuple[_T, inspect.Parameter]] | None:
+    """Return types and parameters of a class that could be read by its constructor; None for any other type"""
+@overload
+def fields_of(T: Any) -> dict[str, tuple[Any, inspect.Parameter]] | None:
+    """Return types and parameters of a class that could be read by its constructor; None for any other type"""
+@overload
+def with_default(T: type[_T], default: Any) -> tuple[_T, dict[str, _T]]:
+    """Return a type that also takes a default, and the `default` of its schema, if JSON can show it"""
+@overload
+def with_default(T: Any, default: Any) -> tuple[Any, dict[str, Any]]:
+    """Return a type that also takes a default, and the `default` of its schema, if JSON can show it"""
+@overload
+def readable_type(T: type[_T], made: dict[Any, Any] | None=None) -> _T:
+    """Return `T` as Pydantic can read it, with the stand-ins that were `made` for classes"""
+@overload
+def readable_type(T: Any, made: dict[Any, Any] | None=None) -> Any:
+    """Return `T` as Pydantic can read it, with the stand-ins that were `made` for classes"""
+@overload
+def field_type(T: type[_T], p: inspect.Parameter, doc: str | None=None) -> _T:
+    """Return the type of one argument, with its default and its description"""
+@overload
+def field_type(T: Any, p: inspect.Parameter, doc: str | None=None) -> Any:
+    """Return the type of one argument, with its default and its description"""
+def arguments_type(name: str, params: dict[str, tuple[Any, inspect.Parameter]], docs: dict[str, str], about: str='', extra: Any='forbid') -> Any:
+    """Return a type for the arguments of a function: a `TypedDict`, closed if `extra` forbids others"""
+def add_docs(schema: dict[str, Any], cls: Any) -> dict[str, Any]:
+    """Return the schema of a class with the descriptions of the class and of its fields that are not there yet"""
 @overload
 def schema_of(T: type[_T], name: str) -> tuple[_T, dict[str, _T]]:
-    """How to check a value of a type, and what to tell the model; `TypeError` for a type without a schema
+    """Return how to check a value of a type, and what the model sees of it; `TypeError` for a type without a schema
 
     Args:
         T: A type
@@ -27,7 +70,7 @@ def schema_of(T: type[_T], name: str) -> tuple[_T, dict[str, _T]]:
         Pydantic's `TypeAdapter`, and the JSON schema"""
 @overload
 def schema_of(T: Any, name: str) -> tuple[Any, dict[str, Any]]:
-    """How to check a value of a type, and what to tell the model; `TypeError` for a type without a schema
+    """Return how to check a value of a type, and what the model sees of it; `TypeError` for a type without a schema
 
     Args:
         T: A type
@@ -47,15 +90,26 @@ class Tool:
     thread: bool = ...
     @property
     def name(self) -> str: ...
-    def __reduce__(self) -> tuple[Any, ...]:
-        """It travels as its function, and is described again where it arrives"""
+    def __reduce__(self) -> tuple[Any, ...]: ...
+def check_keys(name: str, schema: Any) -> None:
+    """`ValueError` for a parameter with a name that the API does not take"""
+def check_properties(name: str, schema: dict[str, Any]) -> None:
+    """`TypeError` or `ValueError` for a schema of arguments that says nothing of them, or has names that the API refuses"""
+def check_name(f: Any) -> str:
+    """Return the name of what can be a tool; `TypeError` or `ValueError` for what cannot"""
 class ToolSchema(dict[str, Any]):
-    """What the model is told of a tool; known by identity"""
+    """What the model sees of a tool; known by identity"""
     __hash__: ClassVar[Any]
+def input_type(f: Any) -> tuple[Any, dict[str, tuple[Any, inspect.Parameter]]]:
+    """Return the type of the arguments of `f`, and its parameters, if it is not such a type itself"""
+def tool_parts(f: Any) -> tuple[Any, ToolSchema, tuple[str, ...]]:
+    """Return the adapter, unless it would keep `f` alive, the schema and the positional parameters of a tool"""
 def is_async(f: Any) -> bool:
     """Does calling `f` give something to await?"""
+def tool_of(f: Any) -> Tool:
+    """Return the tool for a function or class, or for a schema that somebody else has written"""
 def mk_tool(f: Any, timeout: float | None=None, parallel: bool=True, thread: bool=True) -> Tool:
-    """A tool; `TypeError` or `ValueError` says why `f` cannot be one
+    """Make a tool; `TypeError` or `ValueError` says why `f` cannot be one
 
     Args:
         f: A function (also async), bound method, class, callable object or partial; a dict schema; a `Tool`
@@ -65,10 +119,14 @@ def mk_tool(f: Any, timeout: float | None=None, parallel: bool=True, thread: boo
 
     Returns:
         Can be given wherever a function can"""
+def parse_at(o: Any, place: tuple[Any, ...]) -> Any:
+    """Return JSON data in which the text at a place is replaced by the list or object that it holds, if it does"""
 class BadCall(ValueError):
     """A call that cannot be made, since its arguments do not fit or there is no such tool; its text is for the model"""
+def complaint(e: Any) -> str:
+    """Write a validation error for the model"""
 def check(adapter: Any, value: str) -> Any:
-    """A value out of JSON, also where a list or an object in it is given as JSON text; `BadCall` says what does not fit
+    """Return a value out of JSON, also where a list or an object in it is JSON text; `BadCall` says what does not fit
 
     Args:
         adapter: Pydantic's `TypeAdapter`
@@ -77,7 +135,7 @@ def check(adapter: Any, value: str) -> Any:
     Returns:
         What it stands for, of the adapter's type"""
 def bind(tool: Tool, args: Mapping[str, Any]) -> Callable[[], Any]:
-    """A call of `tool` with arguments that fit; `BadCall` says what does not
+    """Return a call of `tool` with arguments that fit; `BadCall` says what does not
 
     Args:
         tool: What was called
