@@ -50,7 +50,6 @@ not_yet = {
     'display/02_html.ipynb',
     'display/03_plot.ipynb',
     # protocol
-    'protocol/00_limits.ipynb',
     'protocol/06_encoding.ipynb',
     'protocol/07_history.ipynb',
     'protocol/08_requests.ipynb',

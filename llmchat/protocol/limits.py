@@ -7,8 +7,8 @@ Docs: https://llmchat-owner.github.io/llmchat/protocol/limits.html.md"""
 # %% auto #0
 __all__ = ['Json', 'max_image', 'max_side', 'few_pictures', 'max_request', 'max_messages', 'max_marks', 'min_budget',
            'temp_range', 'ttls', 'max_requests', 'max_megabytes', 'max_media', 're_name', 're_key', 're_call', 're_id',
-           'versions', 'sampling_version', 'sampling', 'media_type', 'image_size', 'pdf_pages', 'most_media',
-           'is_blank']
+           'versions', 'sampling_version', 'sampling', 'media_type', 'webp_size', 'jpeg_size', 'image_size',
+           'most_media', 'pdf_pages']
 
 # %% ../../nbs/protocol/00_limits.ipynb #fc4054d7
 import re
@@ -16,10 +16,9 @@ from typing import Any, TypeAlias
 
 from fastcore.basics import first
 
-# %% ../../nbs/protocol/00_limits.ipynb #e9f64fac
+# %% ../../nbs/protocol/00_limits.ipynb #7f4c5b86
 Json: TypeAlias = dict[str, Any] # An object of JSON
 
-# %% ../../nbs/protocol/00_limits.ipynb #c275d7f9
 max_image = 5 * 1024 * 1024 # Bytes of base64 in a picture
 max_side = 8000, 2000 # Pixels of a picture on its longer side; where a request has more than `few_pictures`
 few_pictures = 20
@@ -31,9 +30,11 @@ temp_range = 0, 1 # Lowest and highest temperature
 ttls = '5m', '1h' # Lifetimes of a cache entry, shortest first
 max_requests, max_megabytes = 100_000, 256 # Of a batch
 max_media = 100, 600 # Pictures, and pages of PDFs, in a request: for contexts of up to 200,000 tokens; for others
+
+# %% ../../nbs/protocol/00_limits.ipynb #5624d38b
 re_name = re.compile('[a-zA-Z0-9_-]{1,128}') # Name of a tool
 re_key = re.compile('[a-zA-Z0-9_.-]{1,64}') # Name of an argument of a tool
-re_call = re.compile('[a-zA-Z0-9_-]{1,200}') # The same where it is called
+re_call = re.compile('[a-zA-Z0-9_-]{1,200}') # Name of a tool where it is called
 re_id = re.compile('[a-zA-Z0-9_-]+') # Id of a call
 
 # %% ../../nbs/protocol/00_limits.ipynb #54ba8f01
@@ -41,20 +42,28 @@ versions = '2023-01-01', '2023-06-01', '2026-10-21' # Oldest first
 sampling_version = '2023-06-01' # The last one that knows temperature, top_p and top_k
 sampling = 'temperature', 'top_p', 'top_k'
 
-# %% ../../nbs/protocol/00_limits.ipynb #08f5979d
+# %% ../../nbs/protocol/00_limits.ipynb #78a9f0a3
 _magic = {b'\x89PNG\r\n\x1a\n': 'image/png', b'\xff\xd8\xff': 'image/jpeg', b'GIF87a': 'image/gif',
     b'GIF89a': 'image/gif', b'%PDF-': 'application/pdf'}
 
 def media_type(
     data: bytes # What a file holds; its first bytes are enough
-) -> str | None: # Such as `image/png`; `None` if it is nothing that the API takes
-    "Media type of `data`, told by its first bytes"
+) -> str | None: # Such as `image/png`; None if it is nothing that the API takes
+    "Return the media type of a file"
     if data[:4] == b'RIFF' and data[8:12] == b'WEBP': return 'image/webp'
     return first(kind for start, kind in _magic.items() if data.startswith(start))
 
-# %% ../../nbs/protocol/00_limits.ipynb #8f5a1478
-def _jpeg_size(data: bytes) -> tuple[int, int] | None:
-    "What the first frame header of a JPEG says"
+# %% ../../nbs/protocol/00_limits.ipynb #0dfb4bc5
+def webp_size(data: bytes) -> tuple[int, int] | None:
+    "Return width and height from the first chunk of a WebP"
+    num = lambda i, n: int.from_bytes(data[i:i+n], 'little')
+    if data[12:16] == b'VP8X': return num(24, 3) + 1, num(27, 3) + 1
+    if data[12:16] == b'VP8L' and data[20:21] == b'/': return (num(21, 4) & 0x3fff) + 1, (num(21, 4) >> 14 & 0x3fff) + 1
+    return (num(26, 2) & 0x3fff, num(28, 2) & 0x3fff) if data[23:26] == b'\x9d\x01*' else None
+
+# %% ../../nbs/protocol/00_limits.ipynb #2a1e9499
+def jpeg_size(data: bytes) -> tuple[int, int] | None:
+    "Return width and height from the first frame header of a JPEG"
     i = 2
     while data[i:i+1] == b'\xff' and i + 9 <= len(data):
         kind, n = data[i+1], int.from_bytes(data[i+2:i+4], 'big')
@@ -63,41 +72,29 @@ def _jpeg_size(data: bytes) -> tuple[int, int] | None:
         i += 1 if kind == 0xff else 2 + n # any number of 0xff may stand before a marker
     return None
 
-def _webp_size(data: bytes) -> tuple[int, int] | None:
-    "What the first chunk of a WebP says"
-    num = lambda i, n: int.from_bytes(data[i:i+n], 'little')
-    if data[12:16] == b'VP8X': return num(24, 3) + 1, num(27, 3) + 1
-    if data[12:16] == b'VP8L' and data[20:21] == b'/': return (num(21, 4) & 0x3fff) + 1, (num(21, 4) >> 14 & 0x3fff) + 1
-    return (num(26, 2) & 0x3fff, num(28, 2) & 0x3fff) if data[23:26] == b'\x9d\x01*' else None
-
-# %% ../../nbs/protocol/00_limits.ipynb #f00c4393
+# %% ../../nbs/protocol/00_limits.ipynb #70839ee9
 def image_size(
     data: bytes # What an image file holds
-) -> tuple[int, int] | None: # Width and height in pixels; `None` if its header says none: it is no image
-    "Size of an image, as its header says"
-    kind, num = media_type(data), lambda i, n, order: int.from_bytes(data[i:i+n], order)
-    size = None
-    if kind == 'image/png' and data[12:16] == b'IHDR': size = num(16, 4, 'big'), num(20, 4, 'big')
-    if kind == 'image/gif': size = num(6, 2, 'little'), num(8, 2, 'little')
-    if kind == 'image/jpeg': size = _jpeg_size(data)
-    if kind == 'image/webp': size = _webp_size(data)
+) -> tuple[int, int] | None: # Width and height in pixels; None if its header says none: it is no image
+    "Return the size of an image, as its header says"
+    num = lambda i, n, order: int.from_bytes(data[i:i+n], order)
+    match media_type(data):
+        case 'image/png' if data[12:16] == b'IHDR': size = num(16, 4, 'big'), num(20, 4, 'big')
+        case 'image/gif': size = num(6, 2, 'little'), num(8, 2, 'little')
+        case 'image/jpeg': size = jpeg_size(data)
+        case 'image/webp': size = webp_size(data)
+        case _: size = None
     return size if size and all(size) and len(data) > 25 else None
+
+# %% ../../nbs/protocol/00_limits.ipynb #ebff7668
+def most_media(
+    tokens: int | None # Of the model's context; None: not known
+) -> int:
+    "Return how many pictures, and how many pages of PDFs, a request may have"
+    return max_media[tokens is None or tokens > 200_000]
 
 def pdf_pages(
     data: bytes # What a PDF file holds
 ) -> int: # 0 where it is compressed throughout
-    "How many pages a PDF names in the open"
+    "Return how many pages a PDF names in the open"
     return len(re.findall(rb'/Type\s*/Page\b', data))
-
-def most_media(
-    tokens: int | None # Of the model's context; `None`: not known
-) -> int:
-    "How many pictures, and how many pages of PDFs, a request may have"
-    return max_media[tokens is None or tokens > 200_000]
-
-# %% ../../nbs/protocol/00_limits.ipynb #637c5c2f
-def is_blank(
-    text: str # A text, or a stop sequence
-) -> bool: # The API refuses those
-    "Is there no visible character in `text`?"
-    return not text.strip()

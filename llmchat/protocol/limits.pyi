@@ -2,7 +2,7 @@
 
 from typing import Any
 
-__all__ = ['Json', 'max_image', 'max_side', 'few_pictures', 'max_request', 'max_messages', 'max_marks', 'min_budget', 'temp_range', 'ttls', 'max_requests', 'max_megabytes', 'max_media', 're_name', 're_key', 're_call', 're_id', 'versions', 'sampling_version', 'sampling', 'media_type', 'image_size', 'pdf_pages', 'most_media', 'is_blank']
+__all__ = ['Json', 'max_image', 'max_side', 'few_pictures', 'max_request', 'max_messages', 'max_marks', 'min_budget', 'temp_range', 'ttls', 'max_requests', 'max_megabytes', 'max_media', 're_name', 're_key', 're_call', 're_id', 'versions', 'sampling_version', 'sampling', 'media_type', 'webp_size', 'jpeg_size', 'image_size', 'most_media', 'pdf_pages']
 
 Json = dict[str, Any]
 max_image: Any
@@ -25,39 +25,35 @@ versions: tuple[str, str, str]
 sampling_version: str
 sampling: tuple[str, str, str]
 def media_type(data: bytes) -> str | None:
-    """Media type of `data`, told by its first bytes
+    """Return the media type of a file
 
     Args:
         data: What a file holds; its first bytes are enough
 
     Returns:
-        Such as `image/png`; `None` if it is nothing that the API takes"""
+        Such as `image/png`; None if it is nothing that the API takes"""
+def webp_size(data: bytes) -> tuple[int, int] | None:
+    """Return width and height from the first chunk of a WebP"""
+def jpeg_size(data: bytes) -> tuple[int, int] | None:
+    """Return width and height from the first frame header of a JPEG"""
 def image_size(data: bytes) -> tuple[int, int] | None:
-    """Size of an image, as its header says
+    """Return the size of an image, as its header says
 
     Args:
         data: What an image file holds
 
     Returns:
-        Width and height in pixels; `None` if its header says none: it is no image"""
+        Width and height in pixels; None if its header says none: it is no image"""
+def most_media(tokens: int | None) -> int:
+    """Return how many pictures, and how many pages of PDFs, a request may have
+
+    Args:
+        tokens: Of the model's context; None: not known"""
 def pdf_pages(data: bytes) -> int:
-    """How many pages a PDF names in the open
+    """Return how many pages a PDF names in the open
 
     Args:
         data: What a PDF file holds
 
     Returns:
         0 where it is compressed throughout"""
-def most_media(tokens: int | None) -> int:
-    """How many pictures, and how many pages of PDFs, a request may have
-
-    Args:
-        tokens: Of the model's context; `None`: not known"""
-def is_blank(text: str) -> bool:
-    """Is there no visible character in `text`?
-
-    Args:
-        text: A text, or a stop sequence
-
-    Returns:
-        The API refuses those"""

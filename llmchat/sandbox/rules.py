@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from fastcore.basics import first
 
-from ..protocol.limits import is_blank, Json, max_messages, max_request, sampling, versions
+from ..protocol.limits import Json, max_messages, max_request, sampling, versions
 
 # %% ../../nbs/sandbox/00_rules.ipynb #dba9919f
 def can(
@@ -274,12 +274,12 @@ def _empty_text(q: Asked) -> Iterator[Json]:
 @rule('{part}: text content blocks must contain non-whitespace text')
 def _blank_text(q: Asked) -> Iterator[Json]:
     for part, s in _texts(q):
-        if s.block['text'] and is_blank(s.block['text']): yield dict(part=part)
+        if s.block['text'] and not s.block['text'].strip(): yield dict(part=part)
 
 # %% ../../nbs/sandbox/00_rules.ipynb #8218f9c8
 @rule('stop_sequences: each stop sequence must contain non-whitespace')
 def _blank_stop_sequence(q: Asked) -> Iterator[Json]:
-    if any(map(is_blank, q.body.get('stop_sequences') or ())): yield {}
+    if not all(s.strip() for s in q.body.get('stop_sequences') or ()): yield {}
 
 @rule('metadata.user_id: String should have at most 256 characters')
 def _long_user_id(q: Asked) -> Iterator[Json]:
