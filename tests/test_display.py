@@ -7,7 +7,8 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from common import PDF, PNG, Async, Sync, both, message, needs_recordings, recorded, seeded
 from llmchat import URL, Chat, mk_doc, mk_msg, usage
-from llmchat.display.notebook import as_markdown, by_turn, read_history, Screen, show_chat, Spent, total_spent
+from llmchat.display.notebook import as_markdown, by_turn, Screen, show_chat, Spent, total_spent
+from llmchat.display.parts import read_history
 from llmchat.display.plot import plot_spent
 from llmchat.display.safe import printable
 from llmchat.sandbox import Sandbox
@@ -26,7 +27,7 @@ def call(name='f', **input): return dict(tool_use(name, **input), id=f'toolu_{na
 
 def shape(h):
     "What `read_history` makes of a history, in short"
-    return [(o.role, [(p.kind, p.text) if not isinstance(p.more, list) else (p.kind, p.text, [q.text for q in p.more]) for p in o.pieces])
+    return [(o.role, [(p.kind, p.text) if not isinstance(p.more, list) else (p.kind, p.text, [q.text for q in p.more]) for p in o.parts])
         for o in read_history(h)]
 
 # ---- pieces
@@ -62,7 +63,7 @@ def test_what_was_sent(content, piece): assert shape([mk_msg(content)])[0][1][-1
 
 def test_files(tmp_path):
     (tmp_path/'a.py').write_text('x = 1\n')
-    piece = read_history([mk_msg([tmp_path/'a.py', 'Why?'])])[0].pieces[0]
+    piece = read_history([mk_msg([tmp_path/'a.py', 'Why?'])])[0].parts[0]
     assert (piece.kind, piece.text, piece.more) == ('fold', 'a.py', [('code', 'x = 1\n', 'py')])
 
 @pytest.mark.parametrize('content,inside', [('', []), (None, []), ('plain', [('code', 'plain', '')]), ([mk_msg(PNG)['content'][0]], None),
@@ -70,7 +71,7 @@ def test_files(tmp_path):
     (dict(type='bash_code_execution_result', stdout='hi'), [('code', json.dumps(dict(type='bash_code_execution_result', stdout='hi'), indent=2), 'json')])])
 def test_results(content, inside):
     a = call()
-    p = read_history([said(a), user(result(a, content))])[0].pieces[0]
+    p = read_history([said(a), user(result(a, content))])[0].parts[0]
     if inside is None: assert [q.kind for q in p.more] == ['image']
     else: assert p.more == inside
 
@@ -148,7 +149,7 @@ class Shell:
         self.shown = []
         monkeypatch.setattr('llmchat.display.notebook.display', self)
         monkeypatch.setattr('llmchat.display.notebook.monotonic', lambda: 0.0)
-        monkeypatch.setattr('llmchat.display.notebook._in_notebook', lambda: True)
+        monkeypatch.setattr('llmchat.display.notebook.in_notebook', lambda: True)
         monkeypatch.delenv('IN_TEST', raising=False) if live else monkeypatch.setenv('IN_TEST', '1')
     def Markdown(self, s): return s
     def display(self, s, display_id):
@@ -198,17 +199,17 @@ def test_what_came_shows_where_it_broke_off(monkeypatch):
     assert shell.shown == ['abc']
 
 def test_without_notebook_it_is_printed(monkeypatch, capsys):
-    monkeypatch.setattr('llmchat.display.notebook._in_notebook', lambda: False)
+    monkeypatch.setattr('llmchat.display.notebook.in_notebook', lambda: False)
     with Screen() as screen:
         for o in ['Let \x1b[2Jme.', message([text('Let me.'), call('a', x=1)]), user(result(call('a'), '2')), 'Done', message(['Done'])]: screen.add(o)
     assert capsys.readouterr().out == 'Let [2Jme.\n`a(x=1)`\n→ 2\nDone\n'
 
 @pytest.mark.parametrize('shell,notebook', [('TerminalInteractiveShell', False), ('ZMQInteractiveShell', True), (None, False)])
 def test_where_markdown_renders(monkeypatch, shell, notebook):
-    from llmchat.display.notebook import _in_notebook
+    from llmchat.display.notebook import in_notebook
     module = type('M', (), dict(get_ipython=staticmethod(lambda: shell and type(shell, (), {})())))
     monkeypatch.setitem(sys.modules, 'IPython', module)
-    assert _in_notebook() == notebook
+    assert in_notebook() == notebook
 
 # ---- plots
 

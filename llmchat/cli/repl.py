@@ -22,7 +22,8 @@ from warnings import catch_warnings
 from fastcore.basics import noop, patch
 
 from ..core import Chat, Client
-from ..display.notebook import by_turn, count, read_history, spent_line, total_spent
+from ..display.notebook import by_turn, count, spent_line, total_spent
+from ..display.parts import read_history
 from ..engine.streams import Stream
 from ..engine.loading import file_model, LeftOut, read_chat
 from ..protocol.messages import mk_block
