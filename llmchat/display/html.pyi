@@ -2,18 +2,31 @@
 
 from collections.abc import Callable, Iterable
 from llmchat.display.notebook import Spent
-from llmchat.display.parts import DisplayPart
+from llmchat.display.parts import DisplayMessage, DisplayPart
 from pathlib import Path
 from typing import Any
 
-__all__ = ['markdown_it', 'pygments', 'lexers', 'formatters', 'as_html', 'mk_page', 'read_page', 'mk_md', 'write_page', 'Beside']
+__all__ = ['markdown_it', 'pygments', 'lexers', 'formatters', 'highlight', 'text_html', 'table_html', 'heading_html', 'renderer', 'as_html', 'part_html', 'message_html', 'turn_html', 'title_of', 'package_file', 'embedded', 'about_line', 'mk_page', 'read_page', 'mk_md', 'write_page', 'Beside']
 
 markdown_it: Any
 pygments: Any
 lexers: Any
 formatters: Any
+def highlight(code: str, lang: str='', attrs: str='') -> str:
+    """Write code as HTML, coloured where its language is known"""
+def text_html(t: Any) -> str:
+    """Write text, with links where footnotes are marked"""
+def table_html(t: Any) -> str:
+    """Begin or end a table"""
+def heading_html(t: Any) -> str:
+    """Begin or end a heading"""
+def renderer() -> Any:
+    """Return what writes tokens as HTML
+
+    Returns:
+        A `RendererHTML` of markdown-it-py"""
 def as_html(text: str, breaks: bool=False) -> str:
-    """Markdown as HTML
+    """Write Markdown as HTML
 
     Args:
         text: Markdown that somebody else wrote
@@ -21,38 +34,55 @@ def as_html(text: str, breaks: bool=False) -> str:
 
     Returns:
         Without scripts, pictures from elsewhere, or HTML of the author's"""
+def part_html(p: DisplayPart, breaks: bool=False) -> str:
+    """Write a part as HTML"""
+def message_html(m: DisplayMessage, name: str='') -> str:
+    """Write a message, under the `name` of who wrote it"""
+def turn_html(i: int, msgs: list[DisplayMessage], spent: list[Spent], model: str) -> str:
+    """Write turn number `i` and its usage; `model` answered, where its usage is not known"""
+def title_of(h: list[dict[str, Any]]) -> str:
+    """Return the beginning of the first prompt
+
+    Returns:
+        At most 81 characters"""
+def package_file(name: str) -> str:
+    """Return the text of a file beside this module"""
+def embedded(data: dict[str, Any]) -> str:
+    """Write plain data as a block that is not run"""
+def about_line(turns: int, spent: list[Spent], model: str, total: str) -> str:
+    """Describe a conversation in a line"""
 def mk_page(h: list[dict[str, Any]], spent: Iterable[Spent]=..., sp: Any='', model: str='Assistant', title: str | None=None, total: str='', data: dict[str, Any] | None=None) -> str:
-    """A conversation as one page
+    """Write a conversation as one page
 
     Args:
         h: Messages
-        spent: What the turns took, as far as it is known
+        spent: Tokens and cost of the turns, as far as they are known
         sp: System prompt: a string, or text blocks
-        model: Who answered where nobody has noted it
+        model: Who answered in turns whose usage is not known
         title: None: the beginning of the first prompt
-        total: What all of it took; '': the sum of the turns
+        total: Tokens and cost of all of it; '': the sum of the turns
         data: What the page is read back from; None: it cannot be
 
     Returns:
         HTML"""
 def read_page(path: Any) -> dict[str, Any]:
-    """The data in a page on disk
+    """Read the data of a page
 
     Args:
         path: An HTML file
 
     Returns:
-        What it was made from"""
+        What it was made from; `ValueError` if it holds no conversation"""
 def mk_md(h: list[dict[str, Any]], spent: Iterable[Spent]=..., sp: Any='', title: str | None=None, total: str='', picture: Callable[[DisplayPart], str]=...) -> str:
-    """A conversation as a page of Markdown
+    """Write a conversation as a page of Markdown
 
     Args:
         h: Messages
-        spent: What the turns took, as far as it is known
+        spent: Tokens and cost of the turns, as far as they are known
         sp: System prompt: a string, or text blocks
         title: None: the beginning of the first prompt
-        total: What all of it took
-        picture: Makes Markdown of a picture
+        total: Tokens and cost of all of it
+        picture: Writes a picture
 
     Returns:
         Safe to render"""
@@ -66,11 +96,11 @@ def write_page(path: Any, text: str) -> Path:
     Returns:
         Where it was written to"""
 class Beside:
-    """Puts pictures into a folder beside a page of Markdown"""
+    """Put pictures into a folder beside a page of Markdown"""
     folder: Any
     n: int
     def __init__(self, path: Any) -> None:
         """Args:
             path: Of the page: the folder for `talk.md` is `talk_files`"""
     def __call__(self, p: DisplayPart) -> str:
-        """Markdown of the picture"""
+        """Write a picture to a file; return its Markdown"""
