@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from llmchat.display.notebook import Spent
 from typing import Any
 
-__all__ = ['matplotlib', 'figures', 'tickers', 'Plot', 'plot_spent']
+__all__ = ['matplotlib', 'figures', 'tickers', 'Plot', 'turn_axes', 'draw_tokens', 'draw_costs', 'one_a_turn', 'plot_spent']
 
 matplotlib: Any
 figures: Any
@@ -17,15 +17,26 @@ class Plot:
         """Args:
             figure: Of matplotlib
             alt: What is to be seen, in words"""
-    def svg(self) -> str:
-        """The figure as SVG, the same each time"""
     def __repr__(self) -> str: ...
     def _repr_mimebundle_(self, **kw: Any) -> tuple[dict[str, str], dict[str, Any]]: ...
+    def svg(self) -> str:
+        """Return the figure as SVG
+
+        Returns:
+            The same each time"""
+def turn_axes(figure: Any, n: int, turns: int) -> list[Any]:
+    """Make `n` axes for a number of turns"""
+def draw_tokens(ax: Any, spent: list[Spent]) -> None:
+    """Draw the tokens of turns, stacked by kind"""
+def draw_costs(ax: Any, spent: list[Spent]) -> None:
+    """Draw the cost of turns"""
+def one_a_turn(spent: Iterable[Spent]) -> list[Spent]:
+    """Add up the notes of each turn"""
 def plot_spent(spent: Iterable[Spent]) -> Plot:
-    """Tokens and cost over the turns
+    """Plot tokens and cost over the turns
 
     Args:
-        spent: What the turns took
+        spent: Tokens and cost of the turns
 
     Returns:
         `ImportError` if there is no matplotlib, `ValueError` if there are no turns"""
