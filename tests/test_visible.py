@@ -45,10 +45,6 @@ not_yet = {
     'sandbox/07_routes.ipynb',
     'sandbox/08_batches.ipynb',
     'sandbox/10_clouds.ipynb',
-    # display
-    'display/01_notebook.ipynb',
-    'display/02_html.ipynb',
-    'display/03_plot.ipynb',
     # protocol
     'protocol/06_encoding.ipynb',
     'protocol/07_history.ipynb',
