@@ -32,8 +32,6 @@ not_yet = {
     'card/02_running.ipynb',
     # editor
     'editor/01_commands.ipynb',
-    # batch
-    'batch/02_results.ipynb',
     # sandbox
     'sandbox/00_rules.ipynb',
     'sandbox/01_rules_dialog.ipynb',

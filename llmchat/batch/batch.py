@@ -27,7 +27,7 @@ from .jobfile import canceled, errored, expired, Job, ranges, states
 from ..engine.model_info import info_if_any
 from ..protocol.encoding import dumps
 from ..protocol.requests import can, mk_request, Settings
-from .results import _outcome, dialog, NoResult, pairs, read_prompts, Result, write_results
+from .results import dialog, NoResult, pairs, read_prompts, Result, write_results
 from ..sdk.lazy import anthropic, anyio
 from ..sdk.clients import need_key
 from ..sdk.secrets import redact_error
@@ -194,7 +194,7 @@ def results(self: BaseBatch,
 @patch
 def answers(self: BaseBatch) -> list[Any]: # In the order of the prompts; None where there is none
     "Return all texts or objects, as a list or a column of a table"
-    return [_outcome(r)[0] for r in self.results()]
+    return [r.outcome[0] for r in self.results()]
 
 # %% ../../nbs/batch/03_batch.ipynb #d1a01153
 @patch

@@ -4,46 +4,98 @@ from collections.abc import Iterable, Iterator
 from llmchat.engine.structured import Answer
 from typing import Any
 
-__all__ = ['pairs', 'dialog', 'read_prompts', 'NoResult', 'Result', 'write_results']
+__all__ = ['pairs', 'dialog', 'table_kind', 'read_prompts', 'Result', 'result_error', 'NoResult', 'result_row', 'write_results']
 
 def pairs(prompts: Any) -> Iterator[tuple[Any, Any]]:
-    """Ids and prompts"""
+    """Yield ids and prompts
+
+    Returns:
+        `TypeError` for a single prompt, and for other ids"""
 def dialog(pr: Any) -> list[Any]:
-    """The messages of a prompt, for `mk_msgs`"""
+    """Return the messages of a prompt
+
+    Returns:
+        For `mk_msgs`; `ValueError` for a chat that waits for no answer"""
+def table_kind(path: Any) -> str:
+    """Return the kind of a file of prompts or results
+
+    Args:
+        path: Of a file
+
+    Returns:
+        '.jsonl' or '.csv'; `ValueError` for others"""
 class read_prompts:
     """The prompts in a file, with their ids"""
     path: Any
     prompt: str
     id: str | None
+    kind: str
     def __init__(self, path: Any, prompt: str='prompt', id: str | None=None) -> None:
         """Args:
             path: A `.jsonl` file of strings or objects, or a `.csv` file with a head line
             prompt: Field or column that is the prompt
             id: Field or column that is the id; None: the number of the line"""
-    def items(self) -> Iterator[tuple[Any, Any]]: ...
-class NoResult(LookupError):
-    """There is no result of a prompt: not yet, or it was cancelled or expired"""
+    def rows(self) -> Iterator[Any]:
+        """Yield what stands in each line of the file
+
+        Returns:
+            Strings or dicts"""
+    def items(self) -> Iterator[tuple[Any, Any]]:
+        """Yield ids and prompts
+
+        Returns:
+            `ValueError` names the line and what it lacks"""
 class Result:
-    """What became of one prompt"""
+    """The result of one prompt"""
     id: Any
     data: dict[str, Any]
     type: str
     def __init__(self, id: Any, data: dict[str, Any], answer: Answer | None=None, prefill: str='') -> None: ...
     @property
-    def error(self) -> str | None:
-        """What went wrong; None if nothing did"""
+    def text(self) -> str:
+        """The text of the message
+
+        Returns:
+            `NoResult`, or the SDK's error, where there is no message"""
     @property
     def message(self) -> Any:
-        """The SDK's `Message`; `NoResult`, or the SDK's error, where there is none"""
-    @property
-    def text(self) -> str:
-        """The text of the message"""
+        """The SDK's `Message`
+
+        Returns:
+            `NoResult`, or the SDK's error, where there is none"""
     @property
     def value(self) -> Any:
-        """The text, or the object that was asked for; `ReplyError` if the reply does not hold one"""
+        """The text, or the object that was asked for
+
+        Returns:
+            `ReplyError` if the reply does not hold one; else errors as of `message`"""
+    @property
+    def outcome(self) -> tuple[Any, str | None]:
+        """The value and what went wrong, one of them None"""
+    @property
+    def error(self) -> str | None:
+        """What went wrong
+
+        Returns:
+            None if nothing did"""
     def __repr__(self) -> str: ...
+def result_error(data: dict[str, Any]) -> Exception:
+    """Make the SDK's error of a result
+
+    Args:
+        data: Of an `errored` result"""
+class NoResult(LookupError):
+    """There is no result of a prompt: not yet, or it was cancelled or expired"""
+def result_row(r: Result) -> dict[str, Any]:
+    """Return what a table says of a result
+
+    Returns:
+        JSON data"""
 def write_results(results: Iterable[Result], path: Any) -> None:
     """Write results to a file
 
     Args:
-        path: A `.jsonl` or `.csv` file; an existing one is replaced"""
+        path: A `.jsonl` or `.csv` file; an existing one is replaced
+
+    Returns:
+        `ValueError` for other files, `OSError` if it cannot be written; the old file is then as it was"""
