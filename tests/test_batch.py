@@ -427,7 +427,7 @@ def test_one_at_a_time(tmp_path):
     def intrude(seconds):
         with pytest.raises(RuntimeError, match='in use'): two.run()
         sb.sleep(seconds)
-    one._sending.sleep = intrude
+    one._runner.sleep = intrude
     one.run()
     assert two.run().answers() == PROMPTS and len(sb.posts) == 1 # and it has seen what the other wrote
 

@@ -31,7 +31,7 @@ from .results import dialog, NoResult, pairs, read_prompts, Result, write_result
 from ..sdk.lazy import anthropic, anyio
 from ..sdk.clients import need_key
 from ..sdk.secrets import redact_error
-from .sending import AsyncBody, Body, Sending
+from .runner import AsyncBody, Body, Runner
 from ..engine.structured import Answer
 from ..engine.tools import mk_box
 from ..protocol.usage import Ledger, price, Usage, usage_table
@@ -61,7 +61,7 @@ class BaseBatch:
         same = isinstance(cli, BaseClient) and model in (None, cli.model)
         self.c: Any = cli if same else self._client(model, cli) # A client of ours
         self._prompts, self._answer, self._settings = prompts, None if T is None else Answer(T), settings
-        self._sending = Sending(self.job, self._body, sleep or self._sleep, settle, progress)
+        self._runner = Runner(self.job, self._body, sleep or self._sleep, settle, progress)
         self._costs: tuple[bytes, Ledger] | None = None
         self._params('-', None, self._common_settings(None), {})
 
@@ -70,7 +70,6 @@ class BaseBatch:
         "Return the job of a file; `kw` as for a new one"
         if not Path(path).exists(): raise FileNotFoundError(f'There is no file {path}')
         return cls(path=path, **kw)
-
 
 # %% ../../nbs/batch/03_batch.ipynb #6e885001
 class Batch(BaseBatch):
@@ -142,7 +141,7 @@ def _prepared(self: BaseBatch) -> Flow:
     if not self.job.ready:
         prefill = self._settings.get('prefill') or ''
         for _ in self.job.writing(requests, dict(headers=headers), model=self.c.model, prefill=prefill):
-            yield from self._sending.pause(0)
+            yield from self._runner.pause(0)
     elif not self.job.is_of(requests):
         raise ValueError(f'{self.job.path} holds a job of other prompts or settings. Give another path for this one, '
             f'or go on with that one by {type(self).__name__}.load.')
@@ -163,13 +162,13 @@ def _locked(self: BaseBatch, step: Callable[[], Flow]) -> Flow:
 @patch
 def submit(self: Batch) -> Batch: # This batch
     "Send what is not sent; after errors of the SDK's `APIError` the job can be gone on with"
-    return self.c._go(self._locked(self._sending.sent))
+    return self.c._go(self._locked(self._runner.send))
 
 # %% ../../nbs/batch/03_batch.ipynb #5fbb3386
 @patch
 def run(self: Batch) -> Batch: # This batch
     "Send what is not sent, wait until it has ended, fetch the results"
-    return self.c._go(self._locked(self._sending.waited))
+    return self.c._go(self._locked(self._runner.wait))
 
 # %% ../../nbs/batch/03_batch.ipynb #5cabe33c
 @patch
@@ -292,7 +291,7 @@ def _retried(self: BaseBatch, ids: Any) -> Flow:
         if fine := wanted - {*bad}: raise ValueError(f'{self.job.id(min(fine))!r} has not failed')
         bad = sorted(wanted)
     if bad: self.job.say(again=ranges(bad))
-    yield from self._sending.waited()
+    yield from self._runner.wait()
 
 # %% ../../nbs/batch/03_batch.ipynb #01a219eb
 @patch
@@ -306,7 +305,7 @@ def retry(self: Batch,
 @patch
 def cancel(self: Batch) -> Batch: # This batch
     "Send nothing more, and cancel what was sent; `run()` then fetches what was done by then"
-    return self.c._go(self._locked(self._sending.canceled))
+    return self.c._go(self._locked(self._runner.cancel))
 
 # %% ../../nbs/batch/03_batch.ipynb #8e37a897
 @patch
@@ -327,17 +326,17 @@ class AsyncBatch(BaseBatch):
 @patch
 @delegates(Batch.submit)
 async def submit(self: AsyncBatch) -> AsyncBatch: # This batch
-    return await self.c._go(self._locked(self._sending.sent))
+    return await self.c._go(self._locked(self._runner.send))
 
 @patch
 @delegates(Batch.run)
 async def run(self: AsyncBatch) -> AsyncBatch: # This batch
-    return await self.c._go(self._locked(self._sending.waited))
+    return await self.c._go(self._locked(self._runner.wait))
 
 @patch
 @delegates(Batch.cancel)
 async def cancel(self: AsyncBatch) -> AsyncBatch: # This batch
-    return await self.c._go(self._locked(self._sending.canceled))
+    return await self.c._go(self._locked(self._runner.cancel))
 
 # %% ../../nbs/batch/03_batch.ipynb #b4b98027
 @patch

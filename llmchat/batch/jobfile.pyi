@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ['states', 'unsent', 'sent', 'succeeded', 'errored', 'canceled', 'expired', 'max_bytes', 'Requests', 'Part', 'Job', 'is_json', 'ranges']
+__all__ = ['states', 'unsent', 'sent', 'succeeded', 'errored', 'canceled', 'expired', 'max_bytes', 'Requests', 'BatchPart', 'Job', 'is_json', 'ranges']
 
 states: tuple[str, str, str, str, str, str]
 unsent: Any
@@ -16,7 +16,7 @@ canceled: Any
 expired: Any
 max_bytes: Any
 @dataclass
-class Part:
+class BatchPart:
     """Requests that are sent as one batch"""
     n: int
     of: list[list[int]]
@@ -63,16 +63,16 @@ class Job:
         """Are these the requests of this job?"""
     def next_part(self) -> list[list[int]]:
         """Ranges of requests to send next, empty if there are none"""
-    def body_size(self, part: Part) -> int:
+    def body_size(self, part: BatchPart) -> int:
         """Bytes of a part, as sent"""
-    def body(self, part: Part, size: int=...) -> Iterator[bytes]:
+    def body(self, part: BatchPart, size: int=...) -> Iterator[bytes]:
         """A part, as sent, piece by piece"""
-    def intend(self, after: Any) -> Part:
+    def intend(self, after: Any) -> BatchPart:
         """Note that the next part is about to be sent"""
-    def missing(self, part: Part) -> int:
+    def missing(self, part: BatchPart) -> int:
         """How many requests of a part have no result"""
     @property
-    def open_parts(self) -> list[Part]:
+    def open_parts(self) -> list[BatchPart]:
         """The parts from which there is something to come"""
     def add_results(self, lines: Iterable[bytes]) -> int:
         """Note results
@@ -82,7 +82,7 @@ class Job:
 
         Returns:
             How many requests have a result now that had none"""
-    def whose(self, lines: Iterable[bytes], part: Part) -> list[bool]:
+    def whose(self, lines: Iterable[bytes], part: BatchPart) -> list[bool]:
         """Whose results are these?
 
         Args:
