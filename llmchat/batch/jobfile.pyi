@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ['states', 'unsent', 'sent', 'succeeded', 'errored', 'canceled', 'expired', 'max_bytes', 'Requests', 'BatchPart', 'Job', 'is_json', 'ranges']
+__all__ = ['states', 'unsent', 'sent', 'succeeded', 'errored', 'canceled', 'expired', 'max_bytes', 'Requests', 'BatchPart', 'ranges', 'Job', 'not_a_job_error', 'pieces', 'is_json']
 
 states: tuple[str, str, str, str, str, str]
 unsent: Any
@@ -29,6 +29,11 @@ class BatchPart:
     def count(self) -> int: ...
     @property
     def in_doubt(self) -> bool: ...
+def ranges(ns: Iterable[int]) -> list[list[int]]:
+    """Return rising numbers as ranges
+
+    Returns:
+        Each with the first number and the one after the last"""
 class Job:
     """The file of a job, and an index of it"""
     path: Any
@@ -38,72 +43,103 @@ class Job:
 
         Returns:
             `ValueError` if it is some other file"""
+    def forget(self) -> None:
+        """Make the index that of an empty file"""
     def __len__(self) -> int: ...
     @property
-    def ready(self) -> bool: ...
+    def ready(self) -> bool:
+        """Are all requests there?"""
     @property
-    def counts(self) -> dict[str, int]: ...
-    def say(self, **entry: Any) -> None:
-        """Note something; it is on disk when this returns
+    def counts(self) -> dict[str, int]:
+        """How many requests are in each state"""
+    def mark(self, ranges: Iterable[Iterable[int]], state: int) -> None:
+        """Set the state of requests; `ValueError` if there are none such"""
+    def note_entry(self, entry: Any) -> None:
+        """Take a line that is no request or result into the index"""
+    def note_head(self, line: bytes) -> None:
+        """Take the first line into the index; `ValueError` if it is that of another file"""
+    def note_ready(self, entry: dict[str, Any], at: int) -> None:
+        """Take the line `ready` into the index; `ValueError` if it counts other requests"""
+    def waits(self, n: int) -> bool:
+        """Return whether there is such a request, and its result has not come"""
+    def note(self, line: bytes, at: int) -> None:
+        """Take a line of the file into the index; it begins at byte `at`"""
+    def read_index(self) -> None:
+        """Make the index that of the file
 
-        Args:
-            entry: What happened"""
+        Returns:
+            `ValueError` if the file is damaged, or another"""
+    def add(self, lines: bytes) -> None:
+        """Append whole lines; they are on disk when this returns"""
+    def say(self, **entry: Any) -> None:
+        """Append a line that says what happened"""
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Work on the file alone; `RuntimeError` if somebody else does"""
+        """Work on the file alone
+
+        Returns:
+            `RuntimeError` if somebody else works on the file"""
+    def request_line(self, n: int, id: Any, params: bytes) -> bytes:
+        """Return the line of a request; `ValueError` if it is too long for a batch"""
+    def request_lines(self, requests: Requests, seen: dict[Any, None], about: dict[str, Any]) -> Iterator[bytes]:
+        """Yield the line of each request; ids go to `seen`, sums to `about`"""
     def writing(self, requests: Requests, more: dict[str, Any] | None=None, **head: Any) -> Iterator[None]:
-        """Write all requests, or none; pauses now and then, for others
+        """Write all requests, or none
 
         Args:
             more: What the line `ready` says besides; looked at in the end
-            head: What the first line says besides"""
+            head: What the first line says besides
+
+        Returns:
+            Now and then, for others"""
     def write(self, requests: Requests, **head: Any) -> None:
-        """Write all requests, or none"""
+        """Write all requests, or none, without pauses"""
     def is_of(self, requests: Requests) -> bool:
-        """Are these the requests of this job?"""
+        """Return whether these are the requests of this job"""
     def next_part(self) -> list[list[int]]:
-        """Ranges of requests to send next, empty if there are none"""
+        """Return ranges of requests to send next; empty if there are none"""
     def body_size(self, part: BatchPart) -> int:
-        """Bytes of a part, as sent"""
+        """Return how many bytes a part has, as it is sent"""
     def body(self, part: BatchPart, size: int=...) -> Iterator[bytes]:
-        """A part, as sent, piece by piece"""
+        """Yield a part, as it is sent, piece by piece"""
     def intend(self, after: Any) -> BatchPart:
-        """Note that the next part is about to be sent"""
+        """Note that the next part is about to be sent, and return it"""
     def missing(self, part: BatchPart) -> int:
-        """How many requests of a part have no result"""
+        """Return how many requests of a part have no result"""
     @property
     def open_parts(self) -> list[BatchPart]:
-        """The parts from which there is something to come"""
-    def add_results(self, lines: Iterable[bytes]) -> int:
-        """Note results
+        """The parts of which results are to come"""
+    def usual_form(self, line: bytes) -> tuple[int, bytes] | None:
+        """Return number and line of a result, in the usual form
 
-        Args:
-            lines: Without the ends of lines
+        Returns:
+            None if it is something else"""
+    def add_results(self, lines: Iterable[bytes]) -> int:
+        """Write results to the file; `lines` come without their ends
 
         Returns:
             How many requests have a result now that had none"""
     def whose(self, lines: Iterable[bytes], part: BatchPart) -> list[bool]:
-        """Whose results are these?
+        """Return whether results are those of a part
 
         Args:
             lines: Of the results of a batch
             part: Of this job
 
         Returns:
-            Are they of this part? One answer for each line that is a result at all"""
+            One for each line that is a result at all"""
     def number(self, id: Any) -> int:
-        """The number of a request; `KeyError` if there is no such id"""
-    def id(self, n: int) -> Any: ...
+        """Return the number of a request
+
+        Returns:
+            `KeyError` if there is no such id"""
+    def id(self, n: int) -> Any:
+        """Return the id of a request"""
     def read(self, ns: Iterable[int], results: bool=True) -> Iterator[dict[str, Any]]:
-        """Results by number, or the parameters of requests"""
+        """Yield results by number, or the parameters of requests"""
+def not_a_job_error(path: Any) -> ValueError: ...
 Requests = Iterable[tuple[Any, bytes, bytes, int]]
+def pieces(lines: Iterable[bytes], size: int=...) -> Iterator[bytes]:
+    """Yield many lines together, `size` bytes or more"""
 def is_json(line: bytes) -> bool:
-    """Is this a whole JSON value?"""
-def ranges(ns: Iterable[int]) -> list[list[int]]:
-    """Numbers as ranges
-
-    Args:
-        ns: Rising
-
-    Returns:
-        Each with the first number and the one after the last"""
+    """Return whether this is a whole JSON value"""
