@@ -46,7 +46,6 @@ not_yet = {
     'protocol/07_history.ipynb',
     'protocol/08_requests.ipynb',
     # sdk
-    'sdk/00_lazy.ipynb',
     'sdk/01_clients.ipynb',
     'sdk/02_secrets.ipynb',
     'sdk/03_errors.ipynb',

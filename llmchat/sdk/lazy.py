@@ -42,14 +42,14 @@ class Models(Sequence[str]):
 
 models = Models()
 
-# %% ../../nbs/sdk/00_lazy.ipynb #51a37a42
+# %% ../../nbs/sdk/00_lazy.ipynb #c0c8a611
 def find_model(
     line: str # A line such as 'sonnet', or any part of an id
 ) -> str: # Id of a model
-    "The newest model of a line; `ValueError` lists what there is"
+    "Return the newest model of a line; `ValueError` lists what there is"
     if res := first(m for m in models if line in m): return res
     raise ValueError(f'no model has {line!r} in its id; this version of the SDK knows: {", ".join(models)}')
 
 def default_model() -> str:
-    "What `LLMCHAT_MODEL` says, else the newest sonnet"
+    "Return what `LLMCHAT_MODEL` says, else the newest sonnet"
     return os.environ.get('LLMCHAT_MODEL') or find_model('sonnet')

@@ -24,7 +24,7 @@ class Models(Sequence[str]):
     def __repr__(self) -> str: ...
 models: Models
 def find_model(line: str) -> str:
-    """The newest model of a line; `ValueError` lists what there is
+    """Return the newest model of a line; `ValueError` lists what there is
 
     Args:
         line: A line such as 'sonnet', or any part of an id
@@ -32,4 +32,4 @@ def find_model(line: str) -> str:
     Returns:
         Id of a model"""
 def default_model() -> str:
-    """What `LLMCHAT_MODEL` says, else the newest sonnet"""
+    """Return what `LLMCHAT_MODEL` says, else the newest sonnet"""
