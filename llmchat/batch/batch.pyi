@@ -5,10 +5,13 @@ from llmchat.batch.jobfile import Job
 from llmchat.batch.results import Result
 from llmchat.protocol.requests import Settings
 from llmchat.protocol.usage import Usage
+from pathlib import Path
 from typing import Any, NamedTuple, Self, Unpack
 
-__all__ = ['BaseBatch', 'Batch', 'Estimate', 'AsyncBatch']
+__all__ = ['temporary_file', 'BaseBatch', 'Batch', 'Estimate', 'AsyncBatch']
 
+def temporary_file(owner: Any) -> Path:
+    """Return the path of a file that ends with an object"""
 class BaseBatch:
     """What `Batch` and `AsyncBatch` share: a job in a file, and all that does not wait"""
     job: Job
@@ -27,18 +30,24 @@ class BaseBatch:
 
         Returns:
             `ValueError` or `TypeError` for what cannot be sent"""
+    def __len__(self) -> int: ...
+    def __getitem__(self, id: Any) -> Any:
+        """Return the SDK's `Message`, or the object; `NoResult`, `ReplyError` or the SDK's error where there is none"""
     @classmethod
     def load(cls, path: Any, **kw: Any) -> Self:
-        """Return the job of a file; `kw` as for a new one"""
-    def __len__(self) -> int: ...
-    @property
-    def counts(self) -> dict[str, int]:
-        """How many prompts are where
+        """Return the job of a file
+
+        Args:
+            path: Of a file
+            kw: As for a new one
 
         Returns:
-            By 'unsent', 'sent', 'succeeded', 'errored', 'canceled', 'expired'"""
+            `FileNotFoundError` if there is none"""
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many prompts are 'unsent', 'sent', 'succeeded', 'errored', 'canceled' and 'expired'"""
     def results(self, ids: Iterable[Any] | None=None) -> Iterator[Result]:
-        """Yield what became of each prompt
+        """Yield the result of each prompt
 
         Args:
             ids: Of prompts; None: all
@@ -50,8 +59,6 @@ class BaseBatch:
 
         Returns:
             In the order of the prompts; None where there is none"""
-    def __getitem__(self, id: Any) -> Any:
-        """The SDK's `Message`, or the object; `NoResult`, `ReplyError` or the SDK's error where there is none"""
     @property
     def use(self) -> Usage:
         """Tokens of all results"""
@@ -107,7 +114,7 @@ class Batch(BaseBatch):
         Returns:
             This batch"""
 class Estimate(NamedTuple):
-    """What a job will take"""
+    """Tokens and cost of a job"""
     prompts: int
     inp: int
     out: int
