@@ -47,7 +47,6 @@ not_yet = {
     'protocol/08_requests.ipynb',
     # sdk
     'sdk/01_clients.ipynb',
-    'sdk/02_secrets.ipynb',
     'sdk/03_errors.ipynb',
     # engine
     'engine/00_threads.ipynb',
