@@ -28,14 +28,14 @@ from .engine.tools import run_call, tool_messages, Toolbox
 class AsyncClient(BaseClient):
     "`Client`, awaited"
     _async, _parallel, _stream, _parts = True, True, AsyncStream, AsyncParts
-    _finish = staticmethod(async_run)
+    _driver = staticmethod(async_run)
 
-    def _wire(self) -> AsyncIO: return AsyncIO(lambda: self.sdk)
+    def _io(self) -> AsyncIO: return AsyncIO(lambda: self.sdk)
 
     @delegates(Client.__call__)
     def __call__(self, msgs: Any, sp: Any = '', **kwargs: Any) -> 'Awaitable[anthropic.types.Message] | AsyncStream':
         "As of `Client`, awaited"
-        return self._plain_call(msgs, sp=sp, **kwargs)
+        return self._ask(msgs, sp=sp, **kwargs)
 
     async def __aenter__(self) -> 'AsyncClient': return self
     async def __aexit__(self, *exc: Any) -> None: await self.close()
@@ -52,19 +52,19 @@ async def close(self: AsyncClient) -> None:
 def structured(self: AsyncClient, msgs: Any, tools: Any, ns: Any = None, retries: int = 0,
     **kwargs: Any) -> Awaitable[list[Any]]:
     "As of `Client`, awaited"
-    return self._go(self._structured(msgs, tools, ns, retries, kwargs))
+    return self._run(self._structured(msgs, tools, ns, retries, kwargs))
 
 @patch
 @delegates(Client.parse)
 def parse(self: AsyncClient, msgs: Any, T: Any, retries: int = 0, **kwargs: Any) -> Awaitable[Any]:
     "As of `Client`, awaited"
-    return self._go(self._parsed(msgs, T, retries, kwargs))
+    return self._run(self._parsed(msgs, T, retries, kwargs))
 
 @patch
 @delegates(Client.count)
 def count(self: AsyncClient, msgs: Any, sp: Any = '', tools: Any = None) -> Awaitable[int]:
     "As of `Client`, awaited"
-    return self._go(self._count(msgs, sp, tools))
+    return self._run(self._count(msgs, sp, tools))
 
 # %% ../nbs/02_async.ipynb #bf165378
 class AsyncChat(BaseChat):

@@ -25,17 +25,17 @@ from .engine.drivers import Flow, run, SyncIO
 from .engine.loading import file_model, read_chat, warn_left_out
 from .engine.model_info import model_info
 from .engine.request import BaseClient
-from .engine.storage import ChatJournal, turn_from, write_json
+from .engine.storage import ChatJournal, write_json
 from .engine.streams import Stream
-from .engine.structured import Answer, ReplyError
+from .engine.structured import ReplyError
 from .engine.tools import fetch_conf, mk_funcres, mk_tool, mk_toolres, search_conf, Toolbox, ToolResult
-from .engine.turns import BaseChat, LimitReached
+from .engine.turns import BaseChat, LimitReached, turn_from
 from .protocol.events import Thinking
-from .protocol.history import Carried
+from .protocol.history import Dialog
 from .protocol.messages import mk_doc, mk_msg, mk_msgs, URL
 from .protocol.replies import contents, find_block, find_blocks
 from .protocol.requests import ChatSettings, Effort, mk_tool_choice, Settings
-from .protocol.usage import Ledger, UsageLog, Usage, usage, usage_table
+from .protocol.usage import Ledger, Usage, usage, usage_table
 from .sdk.lazy import anthropic, find_model, models
 from .sdk.secrets import check_picklable, own_values
 
@@ -65,9 +65,8 @@ class Client(BaseClient):
         **kw: Unpack[Settings] # `cache`, where it is not the client's; the rest is for the SDK's `messages.create`
     ) -> 'anthropic.types.Message | Stream': # The SDK's `Message`, or a stream whose `value` it is at its end
         "Ask the model; `ValueError` or `TypeError` before anything is sent, errors of the SDK's `APIError` after"
-        return self._plain_call(msgs, stream, cb, events, thinking, sp=sp, temp=temp, maxtok=maxtok,
-            maxthinktok=maxthinktok, think=think, prefill=prefill, stop=stop, tools=tools,
-            tool_choice=tool_choice, **kw)
+        return self._ask(msgs, stream, cb, events, thinking, tools, sp=sp, temp=temp, maxtok=maxtok,
+            maxthinktok=maxthinktok, think=think, prefill=prefill, stop=stop, tool_choice=tool_choice, **kw)
 
     def __enter__(self) -> 'Client': return self
     def __exit__(self, *exc: Any) -> None: self.close()
@@ -97,7 +96,7 @@ def count(self: Client,
     tools: Any = None # Functions, classes, dict schemas, server tools
 ) -> int: # Input tokens
     "Count the tokens of a request without sending it to the model"
-    return self._go(self._count(msgs, sp, tools))
+    return self._run(self._count(msgs, sp, tools))
 
 # %% ../nbs/00_core.ipynb #cf932eb2
 @patch
@@ -109,7 +108,7 @@ def structured(self: Client,
     **kw: Unpack[Settings]
 ) -> list[Any]: # The values of the calls that the model made: what functions returned, instances of classes
     "Ask for calls and make them; `ReplyError` if there was none, or they did not fit"
-    return self._go(self._structured(msgs, tools, ns, retries, kw))
+    return self._run(self._structured(msgs, tools, ns, retries, kw))
 
 # %% ../nbs/00_core.ipynb #334ecee7
 @patch
@@ -120,7 +119,7 @@ def parse(self: Client,
     **kw: Unpack[Settings]
 ) -> Any: # An object of type `T`
     "Ask for one object of a type; `ReplyError` if the reply does not fit"
-    return self._go(self._parsed(msgs, T, retries, kw))
+    return self._run(self._parsed(msgs, T, retries, kw))
 
 # %% ../nbs/00_core.ipynb #6934bc90
 @patch
@@ -189,7 +188,7 @@ def _undone(self: BaseChat, loop: bool) -> Flow:
     "The flow of `undo`"
     yield from () # There is nothing to wait for
     n = self._last_turns(loop)
-    taken = self.h[min(t[0] for t in self._turns[-n:]):]
+    taken = self.h[min(t.start for t in self._turns[-n:]):]
     self._adopt(self._draft(n), n)
     return taken
 
@@ -211,8 +210,7 @@ def retry(self: Chat,
 @patch
 def fork(self: BaseChat) -> Self:
     "A copy with the same client and settings that goes its own way; its totals begin at zero"
-    carried = Carried(unsent={*self._carried.unsent})
-    return self._copy(deepcopy(self.h), calls=0, _ledger=Ledger(), _carried=carried)
+    return self._copy(deepcopy(self.h), calls=0, _ledger=Ledger(), _dialog=Dialog(self._dialog.unsent))
 
 # %% ../nbs/00_core.ipynb #10aed56e
 @patch
@@ -249,8 +247,8 @@ def _resume(self: BaseChat, data: dict[str, Any]) -> None:
     self._from_file = {b['id'] for m in msgs for b in find_blocks(m, 'tool_use')}
     self.last = self.h[-data['last']:] if data.get('last') else []
     self._paused = self.h[-1] if data.get('paused') else None
-    self._turns = [turn_from(t, UsageLog) for t in data.get('turns', [])]
-    self._carried.unsent = {(str(kind), str(name)) for kind, name in data.get('unsent', [])}
+    self._turns = [*map(turn_from, data.get('turns', []))]
+    self._dialog.unsent = {(str(kind), str(name)) for kind, name in data.get('unsent', [])}
     if 'use' in data: self._ledger.resume(data)
 
 # %% ../nbs/00_core.ipynb #61313d30
@@ -276,8 +274,8 @@ def _unpickle(self: BaseChat, kept: dict[str, Any]) -> None:
 @patch(as_prop=True)
 def spent(self: BaseChat) -> list[Spent]:
     "What each turn took, as far as it was made by this chat"
-    sums = [(at, end, model, took.summed()) for at, _, _, (end, model, took, _) in self._turns]
-    return [Spent(at, end, model, s.use, s.cost) for at, end, model, s in sums]
+    sums = [(t, t.usage.summed()) for t in self._turns]
+    return [Spent(t.start, t.end, t.model, s.use, s.cost) for t, s in sums]
 
 @patch
 def plot(self: BaseChat) -> Plot:

@@ -61,7 +61,7 @@ def _run(self: BaseFiles, flow: Flow) -> Any:
         need_key(self.c.sdk)
         try: return (yield from flow)
         except BaseException as e: redact_error(e, self.c.sdk); raise
-    return self.c._go(safe())
+    return self.c._run(safe())
 
 # %% ../nbs/03_files.ipynb #17c9e50c
 @patch

@@ -4,14 +4,14 @@ from collections.abc import Callable
 from llmchat.engine.drivers import Flow
 from typing import Any
 
-__all__ = ['final_prompt', 'loop_course']
+__all__ = ['final_prompt', 'loop_flow']
 
 final_prompt: str
-def loop_course(turn: Callable[..., Flow], chat: Any, msg: dict[str, Any] | None, max_steps: int, cont_func: Callable[..., Any], final_prompt: str, stream: bool) -> Flow:
+def loop_flow(turn: Callable[..., Flow], chat: Any, msg: dict[str, Any] | None, max_steps: int, cont_func: Callable[..., Any], final_prompt: str, stream: bool) -> Flow:
     """The flow of a loop: yields each reply, and the message with the results of its calls
 
     Args:
-        turn: The flow of one turn, for a message and more settings
+        turn: Makes the flow of one turn, of a message and more settings
         chat: The chat, of which `h` and `last` are read
         msg: The prompt; None: go on from the history
         max_steps: Most requests to the API

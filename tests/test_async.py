@@ -39,7 +39,7 @@ def test_both_drivers_give_the_same(name, way, by_sync, caplog):
 @pytest.mark.parametrize('name', TALKS)
 def test_histories_and_requests_are_acceptable_throughout(name):
     steps, chat, sb = hold(TALKS[name], Held)
-    for s in steps: check_history(s['h'], unsent=chat._carried.unsent)
+    for s in steps: check_history(s['h'], unsent=chat._dialog.unsent)
     for r in sb.requests:
         if r.path != '/v1/messages' or (r.instead and 'Extra inputs' in r.instead.message): continue
         check_request(r.body)

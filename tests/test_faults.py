@@ -186,7 +186,7 @@ def refused(before, results, h):
 
 def check_call(chat, before, at, step, err, api, types):
     "What must hold after each call, whatever came of it; `at` is how much of the history it had to leave alone"
-    check_history(chat.h, types, chat._carried.unsent | {('text', 'tone')})
+    check_history(chat.h, types, chat._dialog.unsent | {('text', 'tone')})
     if err and hasattr(err, 'results') and step != 'retry': before = refused(before, err.results, chat.h)
     if err and step not in ('loop', 'parts'): assert chat.h == before, 'a failed call has changed the history'
     elif not err and step not in ('left', 'loop', 'parts'): assert len(chat.h) > at, 'a turn is missing'
@@ -211,7 +211,7 @@ class Talk:
     def before(self, step):
         h = self.chat.h
         waits = len(h) - (bool(h) and (h[-1]['role'] == 'user' or self.chat._paused is not None)) # such a message may grow
-        return deepcopy(h), self.chat._turns[-1][0] if step == 'retry' and self.chat._turns else waits
+        return deepcopy(h), self.chat._turns[-1].start if step == 'retry' and self.chat._turns else waits
 
     def reload(self):
         "Now and then the chat is saved, and another one goes on"

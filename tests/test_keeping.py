@@ -18,7 +18,8 @@ PAUSED = dict(content=['Looking…', dict(type='server_tool_use', name='web_sear
 def same(a, b):
     "Fail unless one chat goes on exactly as the other would"
     assert a.h == b.h and a.last == b.last and a.calls == b.calls and a.use == b.use and a.cost == b.cost
-    assert [t[:3] for t in a._turns] == [t[:3] for t in b._turns] and (a._paused is None) == (b._paused is None)
+    turns = lambda c: [(t.start, t.replaced, t.asked, t.prompt) for t in c._turns]
+    assert turns(a) == turns(b) and (a._paused is None) == (b._paused is None)
     assert a.spent == b.spent
 
 def loaded(way, path, script=(), **kw): return way.Chat.load(path, way.sdk(Sandbox(list(script))), **kw)

@@ -377,7 +377,7 @@ def test_input_that_no_request_can_hold_is_invalid(way, text):
     for e in events:
         if e.get('delta', {}).get('type') == 'input_json_delta': e['delta']['partial_json'], text = text, ''
     called = []
-    def f(a: float): "Notes"; called.append(a)
+    def f(a: float): "UsageLog"; called.append(a)
     data = b''.join(map(raw, events))
     chat = way.Chat(MODEL, way.sdk(Sandbox([lambda body: event_stream(data), 'Whole.'])), tools=[f])
     way.read(chat, 'x')

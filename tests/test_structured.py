@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from common import MODEL, both, check_history, check_request, seeded
 from llmchat import Client, ReplyError, Sandbox
 from llmchat.sandbox.server import Fail, mk_model, tool_use
-from llmchat.engine.structured import Answer, is_closed
+from llmchat.engine.structured import ReplyType, is_closed
 from llmchat.engine.tools import to_json
 from test_tools import TYPES, Address, Folder, Pair, Person, Point, Size, Tree, same
 
@@ -41,7 +41,7 @@ each = pytest.mark.parametrize('kind', [0, 1], ids=['client', 'chat'])
 def envelope(T, value):
     "The JSON that stands for a value"
     data = json.loads(to_json(value))
-    return dict(value=data) if Answer(T).wrapped else data
+    return dict(value=data) if ReplyType(T).wrapped else data
 
 @pytest.mark.parametrize('T,values', TYPES, ids=lambda o: str(o) if not hasattr(o, 'example') else None)
 @pytest.mark.parametrize('model', [MODEL, OLD])
@@ -56,7 +56,7 @@ def test_parse_any_type(model, T, values):
         assert same(Client(model, sb.client()).parse('Go', T), value)
         for r in sb.requests[-1:]:
             check_request(r.body)
-            assert ('output_config' in r.body) == (model == MODEL and is_closed(Answer(T).schema)) != ('tools' in r.body)
+            assert ('output_config' in r.body) == (model == MODEL and is_closed(ReplyType(T).schema)) != ('tools' in r.body)
             assert (r.body.get('tool_choice') or {}).get('type', 'tool') == 'tool'
     there_and_back()
 
@@ -65,7 +65,7 @@ OPEN = [dict[str, int], dict, list, Tree, Folder, tuple[int, str], Pair, Any, li
 
 @pytest.mark.parametrize('T', CLOSED + OPEN, ids=str)
 def test_what_a_format_can_describe(T):
-    answer = Answer(T)
+    answer = ReplyType(T)
     assert is_closed(answer.schema) == (T in CLOSED)
     if T not in CLOSED: return
     schema = answer.settings['output_config']['format']['schema']

@@ -43,7 +43,6 @@ not_yet = {
     'sandbox/10_clouds.ipynb',
     # protocol
     'protocol/06_encoding.ipynb',
-    'protocol/07_history.ipynb',
     'protocol/08_requests.ipynb',
     # sdk
     'sdk/01_clients.ipynb',
@@ -57,10 +56,8 @@ not_yet = {
     'engine/05_tools.ipynb',
     'engine/06_request.ipynb',
     'engine/07_structured.ipynb',
-    'engine/08_exchange.ipynb',
     'engine/09_storage.ipynb',
     'engine/10_loading.ipynb',
-    'engine/11_turns.ipynb',
 }
 
 RUN = """

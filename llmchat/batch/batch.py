@@ -20,7 +20,7 @@ from fastcore.meta import delegates
 
 from ..asink import AsyncClient
 from ..engine.request import BaseClient
-from ..engine.turns import _opts, _split, BaseChat
+from ..engine.turns import BaseChat, by_place, places
 from ..core import Client
 from ..engine.drivers import Flow
 from .jobfile import canceled, errored, expired, Job, ranges, states
@@ -32,7 +32,7 @@ from ..sdk.lazy import anthropic, anyio
 from ..sdk.clients import need_key
 from ..sdk.secrets import redact_error
 from .runner import AsyncBody, Body, Runner
-from ..engine.structured import Answer
+from ..engine.structured import ReplyType
 from ..engine.tools import mk_box
 from ..protocol.usage import Ledger, price, Usage, usage_table
 
@@ -68,7 +68,7 @@ class BaseBatch:
         model = model or self.job.head.get('model')
         same = isinstance(cli, BaseClient) and model in (None, cli.model)
         self.c: Any = cli if same else self._client(model, cli) # A client of ours
-        self._prompts, self._answer, self._settings = prompts, None if T is None else Answer(T), settings
+        self._prompts, self._answer, self._settings = prompts, None if T is None else ReplyType(T), settings
         self._runner = Runner(self.job, self._body, sleep or self._sleep, settle, progress)
         self._costs: tuple[bytes, Ledger] | None = None
         self._params('-', None, self._common_settings(None), {})
@@ -95,7 +95,7 @@ def load(cls: BaseBatch,
     return cls(path=path, **kw)
 
 # %% ../../nbs/batch/03_batch.ipynb #fd573dfe
-_not_here = {*_opts, 'stream'}
+_not_here = {k for k, place in places.items() if place == 1} | {'stream'}
 
 @patch
 def _common_settings(self: BaseBatch, info: Any) -> dict[str, Any]:
@@ -114,7 +114,7 @@ def _params(self: BaseBatch, pr: Any, info: Any, settings: dict[str, Any], heade
     "Return the parameters of a request; headers that it needs go to `headers`"
     model = self.c.model
     if isinstance(pr, BaseChat):
-        own, *_ = _split(pr.settings)
+        own, *_ = by_place(pr.settings, {})
         own['tools'] = mk_box(own.get('tools'), pr.ns).schemas
         model, settings = pr.c.model, settings | {k: v for k, v in own.items() if v}
     req = mk_request(model, dialog(pr), info, **settings)
@@ -171,13 +171,13 @@ def _locked(self: BaseBatch, step: Callable[[], Flow]) -> Flow:
 @patch
 def submit(self: Batch) -> Batch: # This batch
     "Send what is not sent; after errors of the SDK's `APIError` the job can be gone on with"
-    return self.c._go(self._locked(self._runner.send))
+    return self.c._run(self._locked(self._runner.send))
 
 # %% ../../nbs/batch/03_batch.ipynb #5fbb3386
 @patch
 def run(self: Batch) -> Batch: # This batch
     "Send what is not sent, wait until it has ended, fetch the results"
-    return self.c._go(self._locked(self._runner.wait))
+    return self.c._run(self._locked(self._runner.wait))
 
 # %% ../../nbs/batch/03_batch.ipynb #5cabe33c
 @patch(as_prop=True)
@@ -236,7 +236,7 @@ def estimate(self: Batch,
     out: int | None = None # Output tokens of a reply, as you expect it; None: the most it may have
 ) -> Estimate:
     "Estimate tokens and cost, before anything is sent"
-    return self.c._go(self._locked(partial(self._estimated, sample, out)))
+    return self.c._run(self._locked(partial(self._estimated, sample, out)))
 
 # %% ../../nbs/batch/03_batch.ipynb #f8ecfaf8
 @patch(as_prop=True)
@@ -298,13 +298,13 @@ def retry(self: Batch,
     ids: Iterable[Any] | None = None # Of prompts that have failed; None: all of them
 ) -> Batch: # This batch
     "Send again what has errored, expired or been cancelled, and wait as `run` does"
-    return self.c._go(self._locked(partial(self._retried, ids)))
+    return self.c._run(self._locked(partial(self._retried, ids)))
 
 # %% ../../nbs/batch/03_batch.ipynb #278aba9d
 @patch
 def cancel(self: Batch) -> Batch: # This batch
     "Send nothing more, and cancel what was sent; `run()` then fetches what was done by then"
-    return self.c._go(self._locked(self._runner.cancel))
+    return self.c._run(self._locked(self._runner.cancel))
 
 # %% ../../nbs/batch/03_batch.ipynb #8e37a897
 @patch
@@ -325,17 +325,17 @@ class AsyncBatch(BaseBatch):
 @patch
 @delegates(Batch.submit)
 async def submit(self: AsyncBatch) -> AsyncBatch: # This batch
-    return await self.c._go(self._locked(self._runner.send))
+    return await self.c._run(self._locked(self._runner.send))
 
 @patch
 @delegates(Batch.run)
 async def run(self: AsyncBatch) -> AsyncBatch: # This batch
-    return await self.c._go(self._locked(self._runner.wait))
+    return await self.c._run(self._locked(self._runner.wait))
 
 @patch
 @delegates(Batch.cancel)
 async def cancel(self: AsyncBatch) -> AsyncBatch: # This batch
-    return await self.c._go(self._locked(self._runner.cancel))
+    return await self.c._run(self._locked(self._runner.cancel))
 
 # %% ../../nbs/batch/03_batch.ipynb #b4b98027
 @patch
@@ -343,7 +343,7 @@ async def cancel(self: AsyncBatch) -> AsyncBatch: # This batch
 async def retry(self: AsyncBatch,
     ids: Iterable[Any] | None = None # Of prompts that have failed; None: all of them
 ) -> AsyncBatch: # This batch
-    return await self.c._go(self._locked(partial(self._retried, ids)))
+    return await self.c._run(self._locked(partial(self._retried, ids)))
 
 @patch
 @delegates(Batch.estimate)
@@ -351,4 +351,4 @@ async def estimate(self: AsyncBatch,
     sample: int | None = 20, # How many prompts to count the tokens of; None: all
     out: int | None = None # Output tokens of a reply, as you expect it; None: the most it may have
 ) -> Estimate:
-    return await self.c._go(self._locked(partial(self._estimated, sample, out)))
+    return await self.c._run(self._locked(partial(self._estimated, sample, out)))

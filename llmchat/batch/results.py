@@ -22,7 +22,7 @@ from ..protocol.replies import contents, find_blocks
 from ..protocol.schemas import BadCall, check
 from ..sdk.errors import error_class, error_types
 from ..sdk.lazy import httpx2
-from ..engine.structured import Answer, ReplyError
+from ..engine.structured import ReplyType, ReplyError
 from ..engine.tools import cut_off
 
 # %% ../../nbs/batch/02_results.ipynb #4fb4362f
@@ -86,7 +86,7 @@ def items(self: read_prompts) -> Iterator[tuple[Any, Any]]: # `ValueError` names
 # %% ../../nbs/batch/02_results.ipynb #f3650454
 class Result:
     "The result of one prompt"
-    def __init__(self, id: Any, data: dict[str, Any], answer: Answer | None = None, prefill: str = '') -> None:
+    def __init__(self, id: Any, data: dict[str, Any], answer: ReplyType | None = None, prefill: str = '') -> None:
         self.id, self.data, self._answer, self._prefill = id, data, answer, prefill
         self.type: str = data['type']
 

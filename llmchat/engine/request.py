@@ -57,7 +57,7 @@ class BaseClient(Totals):
     _async = False
     _stream: Any = Stream
     _parts: Any = Parts
-    _finish: Any = staticmethod(run)
+    _driver: Any = staticmethod(run)
     _parallel = False
 
     def __init__(self,
@@ -122,12 +122,12 @@ def _connect(self: BaseClient, cli: Any) -> None:
     self.sdk # Wrong settings are errors here
 
 @patch
-def _wire(self: BaseClient) -> SyncIO: return SyncIO(self.sdk)
+def _io(self: BaseClient) -> SyncIO: return SyncIO(self.sdk)
 
 @patch
-def _go(self: BaseClient, flow: Flow, kind: Any = None) -> Any:
-    "Hand a course to the driver: to its end, or as a `kind` of stream"
-    return named((kind or self._finish)(flow, self._wire()), self)
+def _run(self: BaseClient, flow: Flow, kind: Any = None) -> Any:
+    "Hand a flow to the driver: to its end, or as a `kind` of stream"
+    return named((kind or self._driver)(flow, self._io()), self)
 
 # %% ../../nbs/engine/06_request.ipynb #c00e0a8e
 @patch(as_prop=True)
@@ -175,7 +175,7 @@ unreadable = JSONDecodeError, UnicodeDecodeError # The SDK lets them through
 unfit = ValueError, TypeError, LookupError, AttributeError, RecursionError # What wrong data leads to
 
 @patch
-def _garbled(self: BaseClient, what: Any, cause: Exception | None = None) -> Exception:
+def _not_a_reply(self: BaseClient, what: Any, cause: Exception | None = None) -> Exception:
     "The error for what is not a reply, or for what was `unreadable`"
     cause = what if isinstance(what, unreadable) else cause
     return not_a_reply_error(what, httpx2.Request('POST', self.sdk.base_url), cause)
@@ -202,7 +202,7 @@ def _readable(r: Any) -> Any:
 def _check(self: BaseClient, r: Any) -> None:
     "An `APIError` for what is not a message, or could not be sent back"
     try: check_reply(vars(r) | dict(content=[b.to_dict(warnings=False) for b in r.content]))
-    except unfit as e: raise self._garbled(r, e)
+    except unfit as e: raise self._not_a_reply(r, e)
 
 # %% ../../nbs/engine/06_request.ipynb #2a710949
 def _decoder(response: Any) -> Decoder:
@@ -315,9 +315,9 @@ def _names_usage(r: Any) -> bool:
     return isinstance(getattr(r, 'usage', None), anthropic.types.Usage) and isinstance(getattr(r, 'model', None), str)
 
 @patch
-def _ask(self: BaseClient, req: dict[str, Any], stream: bool = False, prefill: str = '',
-    cb: Callable[..., Any] | None = None, came: Callable[..., Any] = noop, **show: Any) -> Flow:
-    "One request and its reply; `came` is given it, or what had come, and the model with the usage that it reported"
+def _send(self: BaseClient, req: dict[str, Any], stream: bool = False, prefill: str = '',
+    cb: Callable[..., Any] | None = None, on_reply: Callable[..., Any] = noop, **show: Any) -> Flow:
+    "Send one request and return its reply; `on_reply` receives it, or the partial one, and the model with its usage"
     b, began, r, paid, err = Builder() if stream else None, time(), None, None, None
     try:
         need_key(self.sdk)
@@ -325,7 +325,7 @@ def _ask(self: BaseClient, req: dict[str, Any], stream: bool = False, prefill: s
         if b: r = yield from _streamed(sent, b, prefill, **show)
         else:
             try: r = yield Call('messages.create', self._patient(sent))
-            except unreadable as e: raise self._garbled(e)
+            except unreadable as e: raise self._not_a_reply(e)
         paid = r
         self._check(r)
         r = self.result = _prefilled(r, prefill)
@@ -342,7 +342,7 @@ def _ask(self: BaseClient, req: dict[str, Any], stream: bool = False, prefill: s
     finally:
         used = paid and (paid.model, plain_usage(paid.usage))
         if used: self._ledger.add(*used)
-        came(r, used)
+        on_reply(r, used)
         if self.log is not None: self._note(req, r, err, began)
     try:
         if cb and isawaitable(told := cb(r)): yield Apply(partial(_awaited, told))

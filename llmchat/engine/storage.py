@@ -7,7 +7,7 @@ Docs: https://llmchat-owner.github.io/llmchat/engine/storage.html.md"""
 # %% auto #0
 __all__ = ['version', 'malformed', 'page_block', 'request_settings', 'limit_settings', 'file_settings', 'write_file',
            'write_json', 'Journal', 'open_file', 'page_data', 'read_kept', 'is_plain', 'plain_settings', 'turn_data',
-           'turn_from', 'ChatJournal']
+           'ChatJournal']
 
 # %% ../../nbs/engine/09_storage.ipynb #c00f8acf
 import errno, json, os, re, stat
@@ -188,17 +188,11 @@ def plain_settings(
     return dict(settings=kept, tools=[*box.ns, *more], others=others, approve='approve' in had)
 
 # %% ../../nbs/engine/09_storage.ipynb #ac449a21
-def turn_data(turn: tuple[Any, ...]) -> dict[str, Any]:
-    "A turn of a chat as plain data, without where it began and what it replaced"
-    _, _, msg, (end, model, took, box) = turn
-    more = ({} if msg is ... else dict(pr=msg)) | (dict(container=box) if box else {})
-    return dict(end=end, model=model, took=[[*note] for note in took]) | more
-
-def turn_from(data: dict[str, Any], notes: Any) -> tuple[Any, ...]:
-    "The turn, from its data; `notes` makes what it took of pairs of model and usage"
-    took = notes((m, u) for m, u in data['took'])
-    about = data['end'], data['model'], took, data.get('container')
-    return data['at'], data['old'], data.get('pr', ...), about
+def turn_data(turn: Any) -> dict[str, Any]:
+    "Return a `Turn` as plain data, without where it began and what it replaced"
+    own = {} if turn.asked and turn.prompt is None else dict(pr=turn.prompt)
+    box = dict(container=turn.container) if turn.container else {}
+    return dict(end=turn.end, model=turn.model, took=[[*note] for note in turn.usage]) | own | box
 
 # %% ../../nbs/engine/09_storage.ipynb #f7c58c30
 class ChatJournal:

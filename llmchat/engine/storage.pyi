@@ -2,7 +2,7 @@
 
 from typing import Any, BinaryIO
 
-__all__ = ['version', 'malformed', 'page_block', 'request_settings', 'limit_settings', 'file_settings', 'write_file', 'write_json', 'Journal', 'open_file', 'page_data', 'read_kept', 'is_plain', 'plain_settings', 'turn_data', 'turn_from', 'ChatJournal']
+__all__ = ['version', 'malformed', 'page_block', 'request_settings', 'limit_settings', 'file_settings', 'write_file', 'write_json', 'Journal', 'open_file', 'page_data', 'read_kept', 'is_plain', 'plain_settings', 'turn_data', 'ChatJournal']
 
 version: int
 def write_file(path: Any, data: str | bytes) -> None:
@@ -88,10 +88,8 @@ def plain_settings(settings: dict[str, Any], box: Any) -> dict[str, Any]:
 
     Returns:
         `settings` with their values; of all else names"""
-def turn_data(turn: tuple[Any, ...]) -> dict[str, Any]:
-    """A turn of a chat as plain data, without where it began and what it replaced"""
-def turn_from(data: dict[str, Any], notes: Any) -> tuple[Any, ...]:
-    """The turn, from its data; `notes` makes what it took of pairs of model and usage"""
+def turn_data(turn: Any) -> dict[str, Any]:
+    """Return a `Turn` as plain data, without where it began and what it replaced"""
 class ChatJournal:
     """The journal of a chat, and what it says so far"""
     journal: Journal

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from llmchat.engine.drivers import Flow
 from typing import Any
 
-__all__ = ['ReplyError', 'until_fits', 'forced', 'called', 'is_closed', 'Answer', 'parsed']
+__all__ = ['ReplyError', 'until_fits', 'forced', 'called', 'is_closed', 'ReplyType', 'parsed']
 
 class ReplyError(ValueError):
     """A reply that does not hold what was asked for"""
@@ -40,7 +40,7 @@ def is_closed(schema: dict[str, Any]) -> bool:
 
     Returns:
         False also for a schema that contains itself"""
-class Answer:
+class ReplyType:
     """How to ask for an object of type `T`, and how to read it"""
     wrapped: Any
     schema: Any
@@ -53,5 +53,5 @@ class Answer:
     def read(self, value: Any) -> Any: ...
     def find(self, r: Any) -> Any:
         """The object that a reply holds as text; `BadCall` says why none fits"""
-def parsed(exchange: Callable[..., Flow], msgs: list[dict[str, Any]], answer: Answer, info: Any, said: list[dict[str, Any]]) -> Flow:
+def parsed(exchange: Callable[..., Flow], msgs: list[dict[str, Any]], answer: ReplyType, info: Any, said: list[dict[str, Any]]) -> Flow:
     """An attempt at one object"""

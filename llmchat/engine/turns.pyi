@@ -2,15 +2,40 @@
 
 from anthropic.types import Message
 from collections.abc import Callable
+from dataclasses import dataclass
 from llmchat.display.notebook import Spent
 from llmchat.display.plot import Plot
 from llmchat.engine.request import Totals
 from llmchat.protocol.requests import Effort
+from llmchat.protocol.usage import UsageLog
 from pathlib import Path
 from typing import Any, Literal, Self
 
-__all__ = ['BaseChat', 'LimitReached']
+__all__ = ['places', 'by_place', 'Turn', 'turn_from', 'BaseChat', 'LimitReached', 'newest_results', 'open_calls']
 
+places: Any
+def by_place(chat: dict[str, Any], call: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+    """Return the settings of a call by place
+
+    Args:
+        chat: Settings of a chat
+        call: Those of a call, which come first; headers and what else is `extra_…` are merged
+
+    Returns:
+        For the request, its reply, its tools, and limits"""
+@dataclass(slots=True)
+class Turn:
+    """A turn that a chat has made"""
+    start: int
+    replaced: list[dict[str, Any]]
+    asked: bool
+    prompt: dict[str, Any] | None
+    end: int
+    model: str
+    usage: UsageLog
+    container: dict[str, Any] | None = ...
+def turn_from(data: dict[str, Any]) -> Turn:
+    """Return a turn from its data in a file"""
 class BaseChat(Totals):
     """What a chat keeps; how it waits is for `Chat` and `AsyncChat`"""
     c: Any
@@ -96,3 +121,7 @@ class BaseChat(Totals):
             Markdown, or where it was written to"""
 class LimitReached(RuntimeError):
     """The chat has spent what it may: `max_cost` or `max_calls`"""
+def newest_results(h: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the results of calls that a history ends with"""
+def open_calls(h: list[dict[str, Any]], msg: dict[str, Any] | None=None) -> list[dict[str, Any]]:
+    """Return the calls that a history ends with, and to which `msg` brings no result"""

@@ -34,7 +34,7 @@ def _cut(rng: Random, streamed: bool, then: Any = None) -> Cut:
     lost = httpx2.RemoteProtocolError('peer closed connection without sending complete message body')
     return Cut(share=rng.uniform(0.05, 0.95), then=then or (None if streamed else lost))
 
-def _garbled(rng: Random, streamed: bool) -> Answer:
+def _not_a_reply(rng: Random, streamed: bool) -> Answer:
     if not streamed: return Answer(200, {'content-type': 'application/json'}, [b'{"type": "message", "content": [{'])
     return Answer(200, {'content-type': 'text/event-stream'}, [b'event: message_start\ndata: {"type": "mess\n\n'])
 
@@ -46,7 +46,7 @@ fault_kinds: dict[str, Callable[[Random, bool], Fault]] = dict(
     cut=_cut,
     error=lambda rng, streamed: _cut(rng, streamed, Fail(529)),
     html=lambda rng, streamed: Answer(502, {'content-type': 'text/html'}, [b'<html>502 Bad Gateway</html>']),
-    garbled=_garbled)
+    garbled=_not_a_reply)
 
 # %% ../../nbs/sandbox/06_faults.ipynb #da5e3aea
 def mk_fault(
