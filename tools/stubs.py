@@ -117,7 +117,7 @@ class Package:
         self.mods, self.patched = {}, {}
         for p in sorted(root.rglob('*.py')):
             name = '.'.join([root.name, *p.relative_to(root).with_suffix('').parts]).removesuffix('.__init__')
-            if p.name != '_modidx.py': self.mods[name] = Module(name, p)
+            if p.name not in ('_modidx.py', '__main__.py'): self.mods[name] = Module(name, p)
         for m in self.mods.values():
             for star in m.stars: m.all = m.all or self.mods[star].all
             for f in m.patches:
