@@ -17,9 +17,10 @@ from llmchat.protocol.replies import contents, find_block, find_blocks
 from llmchat.protocol.requests import mk_tool_choice
 from llmchat.protocol.schemas import mk_tool
 from llmchat.protocol.usage import Usage, usage
+from llmchat.sandbox.recordings import record
 from llmchat.sandbox.server import Sandbox
 from llmchat.sdk.lazy import find_model, models
 
-__all__ = ['AsyncBatch', 'AsyncChat', 'AsyncClient', 'AsyncFiles', 'AsyncStream', 'Batch', 'Chat', 'Client', 'Files', 'LimitReached', 'NoResult', 'ReplyError', 'Sandbox', 'Stream', 'Thinking', 'ToolResult', 'URL', 'Usage', 'contents', 'fetch_conf', 'find_block', 'find_blocks', 'find_model', 'mk_doc', 'mk_funcres', 'mk_funcres_async', 'mk_msg', 'mk_msgs', 'mk_tool', 'mk_tool_choice', 'mk_toolres', 'mk_toolres_async', 'model_info', 'models', 'read_prompts', 'search_conf', 'str_replace_based_edit_tool', 'text_editor', 'text_editor_conf', 'usage']
+__all__ = ['AsyncBatch', 'AsyncChat', 'AsyncClient', 'AsyncFiles', 'AsyncStream', 'Batch', 'Chat', 'Client', 'Files', 'LimitReached', 'NoResult', 'ReplyError', 'Sandbox', 'Stream', 'Thinking', 'ToolResult', 'URL', 'Usage', 'contents', 'fetch_conf', 'find_block', 'find_blocks', 'find_model', 'mk_doc', 'mk_funcres', 'mk_funcres_async', 'mk_msg', 'mk_msgs', 'mk_tool', 'mk_tool_choice', 'mk_toolres', 'mk_toolres_async', 'model_info', 'models', 'read_prompts', 'record', 'search_conf', 'str_replace_based_edit_tool', 'text_editor', 'text_editor_conf', 'usage']
 
 __version__: str

@@ -6,7 +6,7 @@ from pathlib import Path
 import llmchat
 from llmchat import (URL, AsyncBatch, AsyncChat, AsyncClient, AsyncFiles, Batch, Chat, Client, Files, Sandbox, Stream,
     Usage, contents, find_block, find_model, mk_doc, mk_msg, mk_msgs, mk_tool, model_info, models, read_prompts,
-    text_editor, text_editor_conf, usage)
+    record, text_editor, text_editor_conf, usage)
 
 version: str = llmchat.__version__
 
@@ -65,6 +65,11 @@ def kept() -> None:
     again: Chat = Chat.load('talk.json', tools=[sums])
     other: AsyncChat = AsyncChat.load('talk.jsonl')
     print(again.fork().h, other.use.total)
+
+
+def recorded() -> None:
+    first = Chat('claude-sonnet-5-5', record(Sandbox(['Hi']).client(), 'calls.jsonl'))
+    with Sandbox.replay('calls.jsonl').serve() as url: print(first('Hi'), Client(base_url=url)('Hi'))
 
 
 async def awaited() -> None:

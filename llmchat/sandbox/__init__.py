@@ -1,3 +1,3 @@
-from . import serving # Gives `Sandbox` its `serve`
+from . import recordings, serving # They give `Sandbox` its `replay` and `serve`
 from .server import *
 from .server import __all__

@@ -9,6 +9,7 @@ from llmchat.sandbox.passthrough import Through
 from llmchat.sandbox.prompt_cache import Clock, est_tokens, request_tokens
 from llmchat.sandbox.responses import Answer, Cut, Fail, Reply, mk_events, mk_reply, reply_block, sse, tool_use
 from llmchat.sandbox.routes import Request, mk_model
+from pathlib import Path
 from typing import Any
 import anthropic
 
@@ -46,6 +47,13 @@ class Sandbox:
     @cached_property
     def models(self) -> dict[str, Json]:
         """The models there are, by id"""
+    @classmethod
+    def replay(cls, path: str | Path, **kw: Any) -> Sandbox:
+        """Return a sandbox that answers equal requests as recorded, and says what differs where none is equal
+
+        Args:
+            path: As `record` writes it
+            kw: For the sandbox: faults, limits …"""
     def sleep(self, seconds: float) -> None:
         """Let time pass in the sandbox
 
