@@ -123,7 +123,7 @@ def test_other_routes(path):
     cli.files.upload(file=('a.txt', b'abc', 'text/plain'))
     again = Sandbox.replay(path).client()
     assert again.messages.count_tokens(model=ASK['model'], messages=ASK['messages']) == count
-    assert [m.id for m in again.models.list(limit=1)] == ids == ['claude-real', ASK['model']]
+    assert [m.id for m in again.models.list(limit=1)] == ids and ids[0] == 'claude-real'
     assert again.messages.batches.retrieve(b.id).id == b.id and list(again.messages.batches.results(b.id)) == results
 
 # ---- differences
@@ -159,3 +159,10 @@ def test_the_order_of_keys_does_not_matter(path):
     record(Sandbox(SAID).client(), path).messages.create(**ASK)
     o = lines(path)[0]
     assert Recording(path).answer('POST', '/v1/messages', dict(reversed(o['request'].items())))
+
+def test_models_that_the_sandbox_does_not_know(path):
+    ask = ASK | dict(model='qwen2.5-coder')
+    record(Sandbox(SAID, models=['qwen2.5-coder']).client(), path).messages.create(**ask)
+    cli = Sandbox.replay(path).client()
+    assert text(cli.messages.create(**ask)) == SAID
+    with pytest.raises(anthropic.NotFoundError): cli.messages.create(**ask | dict(model='qwen3'))
