@@ -46,7 +46,6 @@ not_yet = {
     'protocol/08_requests.ipynb',
     # sdk
     'sdk/01_clients.ipynb',
-    'sdk/03_errors.ipynb',
     # engine
     'engine/00_threads.ipynb',
     'engine/01_drivers.ipynb',

@@ -32,62 +32,63 @@ error_types = {
     'timeout_error': ErrorType(504, 'GatewayTimeoutError', 'Request timed out'),
     'overloaded_error': ErrorType(529, 'OverloadedError', 'Overloaded')}
 
-# %% ../../nbs/sdk/03_errors.ipynb #df043edd
+# %% ../../nbs/sdk/03_errors.ipynb #0c74d779
 def error_class(
     kind: str | None # Type of an error
 ) -> Any: # `APIStatusError` for a type that is not known
-    "The SDK's class for errors of a type"
+    "Return the SDK's class for errors of a type"
     return getattr(anthropic, error_types[kind].cls if kind in error_types else 'APIStatusError')
 
+# %% ../../nbs/sdk/03_errors.ipynb #efabaddc
 def error_type(
     status: int # HTTP status
 ) -> str: # `api_error` for a status that is not known
-    "The type of errors with a status"
+    "Return the type of errors with a status"
     return next((k for k, t in error_types.items() if t.status == status), 'api_error')
 
-# %% ../../nbs/sdk/03_errors.ipynb #e5310ba0
+# %% ../../nbs/sdk/03_errors.ipynb #4c291b2d
 def stream_error(
     ev: dict[str, Any], # The `error` event, or the body of a response that is an error
     response: Any # The HTTP response that it came with
 ) -> Exception: # Of the class that this error has with a status of its own
-    "The SDK's error for one that came after the status 200"
+    "Return the SDK's error for one that came after the status 200"
     err = ev.get('error')
-    kind, what = (str(err.get('type')), err.get('message')) if isinstance(err, dict) else ('', ev if err is None else err)
-    return error_class(kind)(f'The API reported an error in its reply: {kind}: {what}', response=response, body=ev)
+    if not isinstance(err, dict): err = dict(type='', message=ev if err is None else err)
+    kind, text = str(err.get('type')), err.get('message')
+    return error_class(kind)(f'The API reported an error in its reply: {kind}: {text}', response=response, body=ev)
 
-# %% ../../nbs/sdk/03_errors.ipynb #94b0123d
+# %% ../../nbs/sdk/03_errors.ipynb #547af646
 def stream_broken_error(
     request: Any, # The HTTP request whose reply broke off
     cause: BaseException | None = None # What broke it; None: it just ended
 ) -> Exception: # An `APIConnectionError`
-    "The SDK's error for a reply that broke off"
+    "Return the SDK's error for a reply that broke off"
+    how = f'with {type(cause).__name__}: {cause}' if cause else 'before it was complete: no message_stop came'
     if isinstance(cause, httpx2.TimeoutException): err = anthropic.APITimeoutError(request)
-    else:
-        how = f'with {type(cause).__name__}: {cause}' if cause else 'before it was complete: no message_stop came'
-        err = anthropic.APIConnectionError(message=f'The reply broke off {how}', request=request)
+    else: err = anthropic.APIConnectionError(message=f'The reply broke off {how}', request=request)
     err.__cause__ = cause
     return err
 
-def short_repr(
-    o: Any # What an error shows
-) -> str: # Cut between words, so that no part of a key is left that nobody would recognize
-    "The beginning of `repr(o)`"
+# %% ../../nbs/sdk/03_errors.ipynb #e61efeff
+def short_repr(o: Any) -> str:
+    "Return the beginning of `repr(o)`, at most 200 characters"
     s = repr(o)
     return s if len(s) <= 200 else s[:200].rpartition(' ')[0] + '…'
 
+# %% ../../nbs/sdk/03_errors.ipynb #6766a3b2
 def not_a_reply_error(
     what: Any, # What came instead of a reply
     request: Any, # The HTTP request
     cause: BaseException | None = None # What the wrong data led to
 ) -> Exception: # An `APIError`
-    "The SDK's error for a reply that is not what the API sends"
+    "Return the SDK's error for a reply that is not what the API sends"
     what = getattr(cause, 'doc', getattr(cause, 'object', what)) # Where it cannot be decoded: that part of it
     if getattr(what, 'type', None) == 'error':
         head = {'request-id': id} if (id := getattr(what, '_request_id', None)) else {}
         err = stream_error(what.to_dict(warnings=False), httpx2.Response(200, headers=head, request=request))
     else:
         why = f' ({type(cause).__name__}: {cause})' if cause else ''
-        err = anthropic.APIError(f'This is not a reply of the API: {short_repr(what)}{why}. Is there a proxy in between, or '
-            'another server at this address?', request, body=None)
+        err = anthropic.APIError(f'This is not a reply of the API: {short_repr(what)}{why}. Is there a proxy in '
+            'between, or another server at this address?', request, body=None)
     err.__cause__ = cause
     return err

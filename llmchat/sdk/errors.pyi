@@ -11,7 +11,7 @@ class ErrorType(NamedTuple):
     text: str
 error_types: Any
 def error_class(kind: str | None) -> Any:
-    """The SDK's class for errors of a type
+    """Return the SDK's class for errors of a type
 
     Args:
         kind: Type of an error
@@ -19,7 +19,7 @@ def error_class(kind: str | None) -> Any:
     Returns:
         `APIStatusError` for a type that is not known"""
 def error_type(status: int) -> str:
-    """The type of errors with a status
+    """Return the type of errors with a status
 
     Args:
         status: HTTP status
@@ -27,7 +27,7 @@ def error_type(status: int) -> str:
     Returns:
         `api_error` for a status that is not known"""
 def stream_error(ev: dict[str, Any], response: Any) -> Exception:
-    """The SDK's error for one that came after the status 200
+    """Return the SDK's error for one that came after the status 200
 
     Args:
         ev: The `error` event, or the body of a response that is an error
@@ -36,7 +36,7 @@ def stream_error(ev: dict[str, Any], response: Any) -> Exception:
     Returns:
         Of the class that this error has with a status of its own"""
 def stream_broken_error(request: Any, cause: BaseException | None=None) -> Exception:
-    """The SDK's error for a reply that broke off
+    """Return the SDK's error for a reply that broke off
 
     Args:
         request: The HTTP request whose reply broke off
@@ -45,15 +45,9 @@ def stream_broken_error(request: Any, cause: BaseException | None=None) -> Excep
     Returns:
         An `APIConnectionError`"""
 def short_repr(o: Any) -> str:
-    """The beginning of `repr(o)`
-
-    Args:
-        o: What an error shows
-
-    Returns:
-        Cut between words, so that no part of a key is left that nobody would recognize"""
+    """Return the beginning of `repr(o)`, at most 200 characters"""
 def not_a_reply_error(what: Any, request: Any, cause: BaseException | None=None) -> Exception:
-    """The SDK's error for a reply that is not what the API sends
+    """Return the SDK's error for a reply that is not what the API sends
 
     Args:
         what: What came instead of a reply
