@@ -170,12 +170,12 @@ def test_a_link_in_place_of_the_file_is_not_followed(root, outside, monkeypatch)
 @pytest.mark.parametrize('edit', [False, True])
 def test_a_link_that_is_made_between_looking_and_opening(root, outside, edit, monkeypatch):
     "The last look finds a plain file, and the system call is what refuses the link"
-    look = folder_module._usable
+    look = folder_module.check_usable
     def swap(st, max_bytes):
         look(st, max_bytes)
         (root/'src/app.py').unlink()
         (root/'src/app.py').symlink_to(outside/'secret.txt')
-    monkeypatch.setattr(folder_module, '_usable', swap)
+    monkeypatch.setattr(folder_module, 'check_usable', swap)
     with pytest.raises(OSError) as e: read_text(Folder(root), 'src/app.py', edit=edit)
     assert e.value.errno == errno.ELOOP
 

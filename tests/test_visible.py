@@ -28,8 +28,6 @@ not_yet = {
     'card/00_card.ipynb',
     'card/01_tokens.ipynb',
     'card/02_running.ipynb',
-    # editor
-    'editor/01_commands.ipynb',
     # sandbox
     'sandbox/00_rules.ipynb',
     'sandbox/01_rules_dialog.ipynb',
