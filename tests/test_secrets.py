@@ -188,3 +188,7 @@ def test_a_key_in_a_query_of_the_requests_own(way, tmp_path):
     for t in texts: assert not [k for k in (key, other, 'AB%2FCD%20EFGH', 'AB/CD', 'EFGH') if k in t], t
     with pytest.warns(UserWarning, match='extra_query=…'): res = way.Chat.load(tmp_path/'a.json', cli=way.sdk(sb))
     assert 'extra_query' not in res.settings
+
+def test_names_of_secrets_and_forms_of_their_values():
+    assert secrets(None, {'X-Password': 'Pa/ss', 'design': 'modern-1'}) == []
+    assert secrets(None, dict(sig=r'a\b/c1')) == ['a%5Cb%2Fc1', r'a\\b/c1', r'a\b/c1']

@@ -267,6 +267,12 @@ def named(name):
     f.__name__ = name
     return f
 
+def test_parameters_without_a_type_or_with_a_name_that_the_api_refuses():
+    def vague(order, to: str): ...
+    def pack(größe: int): ...
+    with pytest.raises(TypeError, match="vague: the parameter 'order' has no type"): mk_tool(vague)
+    with pytest.raises(ValueError, match="pack: the API takes no parameter of the name 'größe'"): mk_tool(pack)
+
 @pytest.mark.parametrize('name', ['<lambda>', 'a b', 'naïve', 'a.b', 'x' * 129, 'f\n'])
 def test_names_are_those_of_the_api(name):
     with pytest.raises(ValueError, match='1 to 128 letters'): mk_tool(named(name))

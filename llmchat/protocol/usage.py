@@ -53,10 +53,10 @@ def _repr_markdown_(self: Usage) -> str:
     return '\n'.join([f'| {" | ".join(name for name, _ in shown)} |', '|' + '--:|' * len(shown),
         f'| {" | ".join(f"{n:,}" for _, n in shown)} |'])
 
-# %% ../../nbs/protocol/04_usage.ipynb #68bf51c3
+# %% ../../nbs/protocol/04_usage.ipynb #c32c80c7
 def plain_usage(
     u: Any # `usage` of an SDK message
-) -> Any: # Its dict, which takes a third of the memory; what is no object of the SDK comes back as it is
+) -> Any: # Its dict, which takes less memory; what is no object of the SDK comes back as it is
     "Return what the API reported, as plain data"
     return u.to_dict(warnings=False) if hasattr(u, 'to_dict') else u
 

@@ -29,7 +29,7 @@ def plain_usage(u: Any) -> Any:
         u: `usage` of an SDK message
 
     Returns:
-        Its dict, which takes a third of the memory; what is no object of the SDK comes back as it is"""
+        Its dict, which takes less memory; what is no object of the SDK comes back as it is"""
 def count_at(u: Any, *path: str) -> int:
     """Return the count under `path` in nested dicts; 0 where there is none"""
 def usage_of(u: Any) -> Usage:

@@ -27,7 +27,7 @@ class Private:
     use: str # What for
     without: str # What happens if it is gone
 
-# %% ../../nbs/sdk/04_private.ipynb #6596d9fe
+# %% ../../nbs/sdk/04_private.ipynb #7d52b9b0
 _cli = 'a client'
 private = (
     Private('_client', _cli, 'sdk.connections, sdk.secrets',
@@ -42,7 +42,8 @@ private = (
     Private('AsyncHttpxClientWrapper', 'anthropic._base_client', 'sdk.connections',
         'is the HTTP client the SDK\'s default?',
         'a client in a second event loop shares connections with the first, and fails'),
-    Private('SyncHttpxClientWrapper', 'anthropic._base_client', 'sdk.connections', 'is the HTTP client the SDK\'s default?',
+    Private('SyncHttpxClientWrapper', 'anthropic._base_client', 'sdk.connections',
+        'is the HTTP client the SDK\'s default?',
         'a forked process shares connections with its parent'),
     Private('DEPRECATED_MODELS', 'anthropic._data', 'engine.model_info', 'warnings of deprecated models',
         'no such warning'),
