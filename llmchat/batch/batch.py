@@ -53,7 +53,7 @@ class BaseBatch:
     def __init__(self,
         model: str | None = None, # None: that of the client or file, `LLMCHAT_MODEL` or the newest sonnet
         prompts: Any = None, # A list, a dict by id, a column, `read_prompts(…)`; None: those of the file
-        path: Any = None, # The job's file, begun or gone on with; None: one that ends with this object
+        path: Any = None, # The job's file, begun or gone on with; None: a temporary one
         T: Any = None, # Type of the answers, as for `parse`; None: text
         cli: Any = None, # A client of ours or of the SDK; None: one of its own
         progress: bool | None = None, # Show progress bars? None: in a terminal or a notebook
@@ -274,7 +274,7 @@ def _repr_markdown_(self: BaseBatch) -> str:
 def ids(self: BaseBatch,
     *states_: str # Such as 'errored'; none: all
 ) -> list[Any]: # In the order of the prompts
-    "Return ids of prompts by what became of them"
+    "Return ids of prompts by their state"
     want = [states.index(s) for s in states_] or range(len(states))
     return [self.job.id(n) for n, k in enumerate(self.job.state) if k in want]
 

@@ -20,7 +20,7 @@ class BaseBatch:
         """Args:
             model: None: that of the client or file, `LLMCHAT_MODEL` or the newest sonnet
             prompts: A list, a dict by id, a column, `read_prompts(…)`; None: those of the file
-            path: The job's file, begun or gone on with; None: one that ends with this object
+            path: The job's file, begun or gone on with; None: a temporary one
             T: Type of the answers, as for `parse`; None: text
             cli: A client of ours or of the SDK; None: one of its own
             progress: Show progress bars? None: in a terminal or a notebook
@@ -70,7 +70,7 @@ class BaseBatch:
             None: no price is known"""
     def _repr_markdown_(self) -> str: ...
     def ids(self, *states_: str) -> list[Any]:
-        """Return ids of prompts by what became of them
+        """Return ids of prompts by their state
 
         Args:
             states_: Such as 'errored'; none: all

@@ -1,4 +1,4 @@
-"""A job of many requests on disk: what is to be sent, what was sent, and what came back
+"""A job of many requests on disk: what is to be sent, what was sent, and the results
 
 Docs: https://llmchat-owner.github.io/llmchat/batch/jobfile.html.md"""
 

@@ -124,7 +124,7 @@ def message(self: Result) -> Any: # `NoResult`, or the SDK's error, where there 
 # %% ../../nbs/batch/02_results.ipynb #8868f86c
 @patch(as_prop=True)
 def value(self: Result) -> Any: # `ReplyError` if the reply does not hold one; else errors as of `message`
-    "The text, or the object that was asked for"
+    "The text, or an object of the type of answers"
     if not (answer := self._answer): return self.text
     msg = self.message
     calls = [b['input'] for b in find_blocks(msg.to_dict(), 'tool_use') if b['name'] == answer.tool.name]

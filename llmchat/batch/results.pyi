@@ -65,7 +65,7 @@ class Result:
             `NoResult`, or the SDK's error, where there is none"""
     @property
     def value(self) -> Any:
-        """The text, or the object that was asked for
+        """The text, or an object of the type of answers
 
         Returns:
             `ReplyError` if the reply does not hold one; else errors as of `message`"""

@@ -266,7 +266,7 @@ def step(self: Repl) -> None:
 def run(self: Repl) -> None:
     "Read prompts and answer them, until the person leaves"
     write = noop
-    with suppress(OSError, RuntimeError): # Where there is no folder for them, lines are not kept
+    with suppress(OSError, RuntimeError): # Where there is no folder for them, lines are not saved
         write = line_history(state_folder()/'history', [f'/{k}' for k in commands])
     put(f'{self.chat.c.model} listens. /help lists the commands, Ctrl-D leaves.\n', sys.stderr, dim=True)
     while True:

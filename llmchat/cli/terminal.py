@@ -182,7 +182,7 @@ def completer(
 
 # %% ../../nbs/cli/00_terminal.ipynb #ce6ab8c8
 def line_history(
-    path: Path, # Where lines are kept
+    path: Path, # The file of lines
     words: list[str] # What Tab completes
 ) -> Callable[[], None]: # Writes the lines
     "Let `input` offer what was typed before; where there is no `readline`, it does not"

@@ -95,7 +95,7 @@ def line_history(path: Path, words: list[str]) -> Callable[[], None]:
     """Let `input` offer what was typed before; where there is no `readline`, it does not
 
     Args:
-        path: Where lines are kept
+        path: The file of lines
         words: What Tab completes
 
     Returns:

@@ -169,8 +169,8 @@ def mk_md(
 ) -> str: # Safe to render
     "Write a conversation as a page of Markdown"
     head = f'# {safe_text(" ".join((title or title_of(h)).split()))}'
-    talk = show_chat(h, spent, sp, picture=picture)
-    return '\n\n'.join(filter(None, [head, f'*{total}*' * bool(total), talk])) + '\n'
+    turns = show_chat(h, spent, sp, picture=picture)
+    return '\n\n'.join(filter(None, [head, f'*{total}*' * bool(total), turns])) + '\n'
 
 # %% ../../nbs/display/03_html.ipynb #8a4ccc80
 def write_page(
