@@ -14,10 +14,6 @@ pages = [name for _,name in docs.reading_order(root) if name.endswith('.ipynb')]
 not_yet = {
     # the first pages
     '02_async.ipynb',
-    # howto
-    'howto/pdf.ipynb',
-    'howto/testing.ipynb',
-    'howto/failures.ipynb',
     # card
     'card/02_running.ipynb',
     # sandbox
