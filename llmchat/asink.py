@@ -7,74 +7,70 @@ Docs: https://llmchat-owner.github.io/llmchat/async.html.md"""
 # %% auto #0
 __all__ = ['AsyncClient', 'AsyncChat', 'mk_funcres_async', 'mk_toolres_async']
 
-# %% ../nbs/02_async.ipynb #ccc9cf6e
+# %% ../nbs/02_async.ipynb #0b8a7282
 from collections.abc import Awaitable
 from typing import Any, Unpack
 
 from fastcore.basics import patch
 from fastcore.meta import delegates
 
-from .engine.request import BaseClient
-from .engine.turns import BaseChat
 import llmchat.toolloop # `Chat.toolloop`
 from .core import Chat, Client
 from .engine.drivers import async_run, AsyncIO
+from .engine.request import BaseClient
 from .engine.streams import AsyncParts, AsyncStream
-from .protocol.requests import ChatSettings
-from .sdk.lazy import anthropic
 from .engine.tools import run_call, tool_messages, Toolbox
+from .engine.turns import BaseChat
+from .protocol.requests import ChatSettings, Settings
+from .sdk.lazy import anthropic
 
 # %% ../nbs/02_async.ipynb #d2a21168
 class AsyncClient(BaseClient):
-    "`Client`, awaited"
+    "Single calls, awaited: each is sent what it is given, and nothing is remembered but the totals"
     _async, _parallel, _stream, _parts = True, True, AsyncStream, AsyncParts
     _driver = staticmethod(async_run)
-
     def _io(self) -> AsyncIO: return AsyncIO(lambda: self.sdk)
 
     @delegates(Client.__call__)
-    def __call__(self, msgs: Any, sp: Any = '', **kwargs: Any) -> 'Awaitable[anthropic.types.Message] | AsyncStream':
-        "As of `Client`, awaited"
+    def __call__(self, msgs: Any, sp: Any = '',
+        **kwargs: Any) -> 'Awaitable[anthropic.types.Message] | AsyncStream': # To be awaited, or a stream
+        "Ask the model; errors as of `Client`"
         return self._ask(msgs, sp=sp, **kwargs)
 
     async def __aenter__(self) -> 'AsyncClient': return self
     async def __aexit__(self, *exc: Any) -> None: await self.close()
 
-# %% ../nbs/02_async.ipynb #c864a839
+# %% ../nbs/02_async.ipynb #32030ef7
 @patch
-async def close(self: AsyncClient) -> None:
-    "Close the connections of this event loop, if the SDK client is our own"
-    if self.own: await self.sdk.close()
+@delegates(Client.count)
+def count(self: AsyncClient, msgs: Any, sp: Any = '', tools: Any = None) -> Awaitable[int]: # Input tokens
+    "Count the tokens of a request without sending it to the model"
+    return self._run(self._count(msgs, sp, tools))
 
 # %% ../nbs/02_async.ipynb #848fc1d7
 @patch
 @delegates(Client.structured)
 def structured(self: AsyncClient, msgs: Any, tools: Any, ns: Any = None, retries: int = 0,
-    **kwargs: Any) -> Awaitable[list[Any]]:
-    "As of `Client`, awaited"
+    **kwargs: Unpack[Settings]) -> Awaitable[list[Any]]: # The values
+    "Ask for calls and make them; `ReplyError` if there was none, or they did not fit"
     return self._run(self._structured(msgs, tools, ns, retries, kwargs))
 
+# %% ../nbs/02_async.ipynb #a8e7df21
 @patch
 @delegates(Client.parse)
-def parse(self: AsyncClient, msgs: Any, T: Any, retries: int = 0, **kwargs: Any) -> Awaitable[Any]:
-    "As of `Client`, awaited"
+def parse(self: AsyncClient, msgs: Any, T: Any, retries: int = 0, **kwargs: Unpack[Settings]) -> Awaitable[Any]:
+    "Ask for one object of a type; `ReplyError` if the reply does not fit"
     return self._run(self._parsed(msgs, T, retries, kwargs))
-
-@patch
-@delegates(Client.count)
-def count(self: AsyncClient, msgs: Any, sp: Any = '', tools: Any = None) -> Awaitable[int]:
-    "As of `Client`, awaited"
-    return self._run(self._count(msgs, sp, tools))
 
 # %% ../nbs/02_async.ipynb #bf165378
 class AsyncChat(BaseChat):
-    "`Chat`, awaited"
+    "A conversation, awaited: `h` is its history, each call a turn"
     _client = AsyncClient
 
     @delegates(Chat.__call__)
-    def __call__(self, pr: Any = None, stream: bool = False,
-        **kwargs: Any) -> 'Awaitable[anthropic.types.Message] | AsyncStream':
-        "As of `Chat`, awaited"
+    def __call__(self, pr: Any = None, stream: bool = False, # Give the text as it comes?
+        **kwargs: Any) -> 'Awaitable[anthropic.types.Message] | AsyncStream': # To be awaited, or a stream
+        "Make one turn; errors as of `Chat`"
         return self._run_turn(pr, stream, **kwargs)
 
     async def __aenter__(self) -> 'AsyncChat': return self
@@ -82,38 +78,26 @@ class AsyncChat(BaseChat):
         await self.close()
         if self._made: await self.c.close()
 
-# %% ../nbs/02_async.ipynb #4ef3fd97
-@patch
-async def close(self: AsyncChat) -> None:
-    "End the turn that a stream or loop is in the middle of, wherever that is, and its connection; nothing else"
-    if io := self._end(): await io.close()
-
-# %% ../nbs/02_async.ipynb #a1479abb
-@patch
-@delegates(Chat.toolloop)
-def toolloop(self: AsyncChat, pr: Any = None, stream: bool = False, **kwargs: Any) -> AsyncStream:
-    "As of `Chat`, for `async for`"
-    return self._run_loop(pr, stream, **kwargs)
-
+# %% ../nbs/02_async.ipynb #cc08e0f1
 @patch
 @delegates(Chat.retry)
 def retry(self: AsyncChat, stream: bool = False, loop: bool = False,
-    **kwargs: Any) -> 'Awaitable[anthropic.types.Message] | AsyncStream':
-    "As of `Chat`, awaited"
+    **kwargs: Any) -> 'Awaitable[anthropic.types.Message] | AsyncStream': # As from a call, or from `toolloop`
+    "Ask the last turn again; if that fails, all is as it was"
     return self._run_again(stream, loop, **kwargs)
 
 # %% ../nbs/02_async.ipynb #b7d31633
 @patch
 @delegates(Chat.structured)
 def structured(self: AsyncChat, pr: Any, tools: Any, ns: Any = None, retries: int = 0,
-    **kwargs: Any) -> Awaitable[list[Any]]:
-    "As of `Chat`, awaited"
+    **kwargs: Unpack[ChatSettings]) -> Awaitable[list[Any]]: # The values
+    "Ask for calls and make them, as a turn of this chat"
     return self._run_structured(pr, tools, ns, retries, **kwargs)
 
 @patch
 @delegates(Chat.parse)
 def parse(self: AsyncChat, pr: Any, T: Any, retries: int = 0, **kwargs: Unpack[ChatSettings]) -> Awaitable[Any]:
-    "As of `Chat`, awaited"
+    "Ask for one object of a type, as a turn of this chat"
     return self._run_parse(pr, T, retries, **kwargs)
 
 # %% ../nbs/02_async.ipynb #3269df36
@@ -125,10 +109,30 @@ async def mk_funcres_async(
     "Run one call"
     return await async_run(run_call(call, Toolbox(ns=ns), **kw), AsyncIO(None))
 
+# %% ../nbs/02_async.ipynb #72f38aa2
 async def mk_toolres_async(
     r: Any, # A reply
     ns: Any = None, # What may run: functions, also async, or a dict by name
     **kw: Any # As for `mk_toolres`
 ) -> list[dict[str, Any]]: # One message, or two
-    "The reply as a message, and its calls' results as another"
+    "Make messages of a reply and of the results of its calls"
     return await async_run(tool_messages(r, Toolbox(ns=ns), **kw), AsyncIO(None))
+
+# %% ../nbs/02_async.ipynb #a1479abb
+@patch
+@delegates(Chat.toolloop)
+def toolloop(self: AsyncChat, pr: Any = None, max_steps: int = 10, **kwargs: Any) -> AsyncStream:
+    "Make turns until no tool is asked for; each reply with its results is a turn of its own"
+    return self._run_loop(pr, max_steps=max_steps, **kwargs)
+
+# %% ../nbs/02_async.ipynb #4ef3fd97
+@patch
+async def close(self: AsyncChat) -> None:
+    "End the turn that a stream or loop is in the middle of, wherever that is, and its connection; nothing else"
+    if io := self._end(): await io.close()
+
+# %% ../nbs/02_async.ipynb #c864a839
+@patch
+async def close(self: AsyncClient) -> None:
+    "Close the connections of this event loop, if nobody shares them and they were not given"
+    if self.own: await self.sdk.close()

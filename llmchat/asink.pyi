@@ -12,10 +12,10 @@ _T = TypeVar('_T')
 __all__ = ['AsyncClient', 'AsyncChat', 'mk_funcres_async', 'mk_toolres_async']
 
 class AsyncClient(BaseClient):
-    """`Client`, awaited"""
+    """Single calls, awaited: each is sent what it is given, and nothing is remembered but the totals"""
     @overload
     def __call__(self, msgs: Any, sp: Any='', *, temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stream: Literal[True], stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=...) -> AsyncStream:
-        """As of `Client`, awaited
+        """Ask the model; errors as of `Client`
 
         Args:
             temp: Temperature from 0 to 1, for older models; None: not sent
@@ -32,10 +32,10 @@ class AsyncClient(BaseClient):
             thinking: Does a stream give the thinking too? A dict: the SDK's setting
 
         Returns:
-            The SDK's `Message`, or a stream whose `value` it is at its end"""
+            To be awaited, or a stream"""
     @overload
     def __call__(self, msgs: Any, sp: Any='', *, temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stream: Literal[False]=False, stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=...) -> Awaitable[anthropic.types.Message]:
-        """As of `Client`, awaited
+        """Ask the model; errors as of `Client`
 
         Args:
             temp: Temperature from 0 to 1, for older models; None: not sent
@@ -52,10 +52,10 @@ class AsyncClient(BaseClient):
             thinking: Does a stream give the thinking too? A dict: the SDK's setting
 
         Returns:
-            The SDK's `Message`, or a stream whose `value` it is at its end"""
+            To be awaited, or a stream"""
     @overload
     def __call__(self, msgs: Any, sp: Any='', *, temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stream: bool, stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=...) -> Awaitable[anthropic.types.Message] | AsyncStream:
-        """As of `Client`, awaited
+        """Ask the model; errors as of `Client`
 
         Args:
             temp: Temperature from 0 to 1, for older models; None: not sent
@@ -72,47 +72,48 @@ class AsyncClient(BaseClient):
             thinking: Does a stream give the thinking too? A dict: the SDK's setting
 
         Returns:
-            The SDK's `Message`, or a stream whose `value` it is at its end"""
+            To be awaited, or a stream"""
     async def __aenter__(self) -> AsyncClient: ...
     async def __aexit__(self, *exc: Any) -> None: ...
-    async def close(self) -> None:
-        """Close the connections of this event loop, if the SDK client is our own"""
-    @overload
-    def structured(self, msgs: Any, tools: Callable[..., _T] | Sequence[Callable[..., _T]], ns: Any=None, retries: int=0, *, temp: float | None=..., maxtok: int=..., maxthinktok: int=..., think: Effort | None=..., prefill: str=..., stop: str | list[str] | None=..., tool_choice: Any=..., cb: Any=..., events: bool=..., thinking: bool | dict[str, Any]=..., cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=..., sp: str | list[dict[str, Any]]=...) -> Awaitable[list[_T]]:
-        """As of `Client`, awaited
-
-        Returns:
-            The values of the calls that the model made: what functions returned, instances of classes"""
-    @overload
-    def structured(self, msgs: Any, tools: Any, ns: Any=None, retries: int=0, *, temp: float | None=..., maxtok: int=..., maxthinktok: int=..., think: Effort | None=..., prefill: str=..., stop: str | list[str] | None=..., tool_choice: Any=..., cb: Any=..., events: bool=..., thinking: bool | dict[str, Any]=..., cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=..., sp: str | list[dict[str, Any]]=...) -> Awaitable[list[Any]]:
-        """As of `Client`, awaited
-
-        Returns:
-            The values of the calls that the model made: what functions returned, instances of classes"""
-    @overload
-    def parse(self, msgs: Any, T: type[_T], retries: int=0, **kw: Unpack[Settings]) -> Awaitable[_T]:
-        """As of `Client`, awaited
-
-        Returns:
-            An object of type `T`"""
-    @overload
-    def parse(self, msgs: Any, T: Any, retries: int=0, **kw: Unpack[Settings]) -> Awaitable[Any]:
-        """As of `Client`, awaited
-
-        Returns:
-            An object of type `T`"""
     def count(self, msgs: Any, sp: Any='', tools: Any=None) -> Awaitable[int]:
-        """As of `Client`, awaited
+        """Count the tokens of a request without sending it to the model
 
         Returns:
             Input tokens"""
+    @overload
+    def structured(self, msgs: Any, tools: Callable[..., _T] | Sequence[Callable[..., _T]], ns: Any=None, retries: int=0, *, temp: float | None=..., maxtok: int=..., maxthinktok: int=..., think: Effort | None=..., prefill: str=..., stop: str | list[str] | None=..., tool_choice: Any=..., cb: Any=..., events: bool=..., thinking: bool | dict[str, Any]=..., cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=..., sp: str | list[dict[str, Any]]=...) -> Awaitable[list[_T]]:
+        """Ask for calls and make them; `ReplyError` if there was none, or they did not fit
+
+        Returns:
+            The values"""
+    @overload
+    def structured(self, msgs: Any, tools: Any, ns: Any=None, retries: int=0, *, temp: float | None=..., maxtok: int=..., maxthinktok: int=..., think: Effort | None=..., prefill: str=..., stop: str | list[str] | None=..., tool_choice: Any=..., cb: Any=..., events: bool=..., thinking: bool | dict[str, Any]=..., cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=..., sp: str | list[dict[str, Any]]=...) -> Awaitable[list[Any]]:
+        """Ask for calls and make them; `ReplyError` if there was none, or they did not fit
+
+        Returns:
+            The values"""
+    @overload
+    def parse(self, msgs: Any, T: type[_T], retries: int=0, **kwargs: Unpack[Settings]) -> Awaitable[_T]:
+        """Ask for one object of a type; `ReplyError` if the reply does not fit
+
+        Returns:
+            An object of type `T`"""
+    @overload
+    def parse(self, msgs: Any, T: Any, retries: int=0, **kwargs: Unpack[Settings]) -> Awaitable[Any]:
+        """Ask for one object of a type; `ReplyError` if the reply does not fit
+
+        Returns:
+            An object of type `T`"""
+    async def close(self) -> None:
+        """Close the connections of this event loop, if nobody shares them and they were not given"""
 class AsyncChat(BaseChat):
-    """`Chat`, awaited"""
+    """A conversation, awaited: `h` is its history, each call a turn"""
     @overload
     def __call__(self, pr: Any=None, *, stream: Literal[True], sp: Any='', temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=..., approve: Callable[[Any], Any] | None=..., parallel: bool=..., max_result: int=..., max_cost: float | None=..., max_calls: int | None=...) -> AsyncStream:
-        """As of `Chat`, awaited
+        """Make one turn; errors as of `Chat`
 
         Args:
+            stream: Give the text as it comes?
             sp: System prompt: a string, or text blocks that may carry cache breakpoints
             temp: Temperature from 0 to 1, for older models; None: not sent
             maxtok: Most tokens that the reply may have, thinking included
@@ -127,12 +128,13 @@ class AsyncChat(BaseChat):
             thinking: Does a stream give the thinking too? A dict: the SDK's setting
 
         Returns:
-            The SDK's `Message`, or a stream whose `value` it is at its end"""
+            To be awaited, or a stream"""
     @overload
     def __call__(self, pr: Any=None, stream: Literal[False]=False, *, sp: Any='', temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=..., approve: Callable[[Any], Any] | None=..., parallel: bool=..., max_result: int=..., max_cost: float | None=..., max_calls: int | None=...) -> Awaitable[anthropic.types.Message]:
-        """As of `Chat`, awaited
+        """Make one turn; errors as of `Chat`
 
         Args:
+            stream: Give the text as it comes?
             sp: System prompt: a string, or text blocks that may carry cache breakpoints
             temp: Temperature from 0 to 1, for older models; None: not sent
             maxtok: Most tokens that the reply may have, thinking included
@@ -147,12 +149,13 @@ class AsyncChat(BaseChat):
             thinking: Does a stream give the thinking too? A dict: the SDK's setting
 
         Returns:
-            The SDK's `Message`, or a stream whose `value` it is at its end"""
+            To be awaited, or a stream"""
     @overload
     def __call__(self, pr: Any=None, *, stream: bool, sp: Any='', temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=..., approve: Callable[[Any], Any] | None=..., parallel: bool=..., max_result: int=..., max_cost: float | None=..., max_calls: int | None=...) -> Awaitable[anthropic.types.Message] | AsyncStream:
-        """As of `Chat`, awaited
+        """Make one turn; errors as of `Chat`
 
         Args:
+            stream: Give the text as it comes?
             sp: System prompt: a string, or text blocks that may carry cache breakpoints
             temp: Temperature from 0 to 1, for older models; None: not sent
             maxtok: Most tokens that the reply may have, thinking included
@@ -167,36 +170,12 @@ class AsyncChat(BaseChat):
             thinking: Does a stream give the thinking too? A dict: the SDK's setting
 
         Returns:
-            The SDK's `Message`, or a stream whose `value` it is at its end"""
+            To be awaited, or a stream"""
     async def __aenter__(self) -> AsyncChat: ...
     async def __aexit__(self, *exc: Any) -> None: ...
-    async def close(self) -> None:
-        """End the turn that a stream or loop is in the middle of, wherever that is, and its connection; nothing else"""
-    def toolloop(self, pr: Any=None, stream: bool=False, *, max_steps: int=10, cont_func: Callable[..., Any]=..., final_prompt: str=..., sp: Any='', temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=..., approve: Callable[[Any], Any] | None=..., parallel: bool=..., max_result: int=..., max_cost: float | None=..., max_calls: int | None=...) -> AsyncStream:
-        """As of `Chat`, for `async for`
-
-        Args:
-            max_steps: Most requests to the API; the last one is asked without tools
-            cont_func: Called with the last three messages; falsy: the loop ends
-            final_prompt: What the last request says
-            sp: System prompt: a string, or text blocks that may carry cache breakpoints
-            temp: Temperature from 0 to 1, for older models; None: not sent
-            maxtok: Most tokens that the reply may have, thinking included
-            maxthinktok: Thinking budget in tokens, 1024 or more and below `maxtok`; 0: none
-            think: Effort of thinking, where there is no budget; None: no thinking
-            prefill: The reply begins with this
-            stop: Sequences at which the reply ends
-            tools: Functions, classes, dict schemas, server tools
-            tool_choice: As `mk_tool_choice` takes it
-            cb: Called with the reply; what it returns is awaited, if it can be
-            events: Let a stream give the SDK's typed events instead of text?
-            thinking: Does a stream give the thinking too? A dict: the SDK's setting
-
-        Returns:
-            Replies and messages with results, as they come; afterwards `value` is the list of them"""
     @overload
     def retry(self, *, stream: Literal[True], loop: bool=False, max_steps: int=10, cont_func: Callable[..., Any]=..., final_prompt: str | None=None, sp: Any='', temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=..., approve: Callable[[Any], Any] | None=..., parallel: bool=..., max_result: int=..., max_cost: float | None=..., max_calls: int | None=...) -> AsyncStream:
-        """As of `Chat`, awaited
+        """Ask the last turn again; if that fails, all is as it was
 
         Args:
             max_steps: As for `toolloop`
@@ -219,7 +198,7 @@ class AsyncChat(BaseChat):
             As from a call, or from `toolloop`"""
     @overload
     def retry(self, stream: Literal[False]=False, loop: bool=False, *, max_steps: int=10, cont_func: Callable[..., Any]=..., final_prompt: str | None=None, sp: Any='', temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=..., approve: Callable[[Any], Any] | None=..., parallel: bool=..., max_result: int=..., max_cost: float | None=..., max_calls: int | None=...) -> Awaitable[anthropic.types.Message]:
-        """As of `Chat`, awaited
+        """Ask the last turn again; if that fails, all is as it was
 
         Args:
             max_steps: As for `toolloop`
@@ -242,7 +221,7 @@ class AsyncChat(BaseChat):
             As from a call, or from `toolloop`"""
     @overload
     def retry(self, *, stream: bool, loop: bool=False, max_steps: int=10, cont_func: Callable[..., Any]=..., final_prompt: str | None=None, sp: Any='', temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=..., approve: Callable[[Any], Any] | None=..., parallel: bool=..., max_result: int=..., max_cost: float | None=..., max_calls: int | None=...) -> Awaitable[anthropic.types.Message] | AsyncStream:
-        """As of `Chat`, awaited
+        """Ask the last turn again; if that fails, all is as it was
 
         Args:
             max_steps: As for `toolloop`
@@ -265,28 +244,52 @@ class AsyncChat(BaseChat):
             As from a call, or from `toolloop`"""
     @overload
     def structured(self, pr: Any, tools: Callable[..., _T] | Sequence[Callable[..., _T]], ns: Any=None, retries: int=0, *, temp: float | None=..., maxtok: int=..., maxthinktok: int=..., think: Effort | None=..., prefill: str=..., stop: str | list[str] | None=..., tool_choice: Any=..., cb: Any=..., events: bool=..., thinking: bool | dict[str, Any]=..., cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=..., sp: str | list[dict[str, Any]]=..., approve: Callable[[Any], Any] | None=..., parallel: bool=..., max_result: int=..., max_cost: float | None=..., max_calls: int | None=...) -> Awaitable[list[_T]]:
-        """As of `Chat`, awaited
+        """Ask for calls and make them, as a turn of this chat
 
         Returns:
-            The values of the calls that the model made: what functions returned, instances of classes"""
+            The values"""
     @overload
     def structured(self, pr: Any, tools: Any, ns: Any=None, retries: int=0, *, temp: float | None=..., maxtok: int=..., maxthinktok: int=..., think: Effort | None=..., prefill: str=..., stop: str | list[str] | None=..., tool_choice: Any=..., cb: Any=..., events: bool=..., thinking: bool | dict[str, Any]=..., cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=..., sp: str | list[dict[str, Any]]=..., approve: Callable[[Any], Any] | None=..., parallel: bool=..., max_result: int=..., max_cost: float | None=..., max_calls: int | None=...) -> Awaitable[list[Any]]:
-        """As of `Chat`, awaited
+        """Ask for calls and make them, as a turn of this chat
 
         Returns:
-            The values of the calls that the model made: what functions returned, instances of classes"""
+            The values"""
     @overload
     def parse(self, pr: Any, T: type[_T], retries: int=0, **kwargs: Unpack[ChatSettings]) -> Awaitable[_T]:
-        """As of `Chat`, awaited
+        """Ask for one object of a type, as a turn of this chat
 
         Returns:
             An object of type `T`"""
     @overload
     def parse(self, pr: Any, T: Any, retries: int=0, **kwargs: Unpack[ChatSettings]) -> Awaitable[Any]:
-        """As of `Chat`, awaited
+        """Ask for one object of a type, as a turn of this chat
 
         Returns:
             An object of type `T`"""
+    def toolloop(self, pr: Any=None, max_steps: int=10, *, cont_func: Callable[..., Any]=..., final_prompt: str=..., stream: bool=False, sp: Any='', temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=..., approve: Callable[[Any], Any] | None=..., parallel: bool=..., max_result: int=..., max_cost: float | None=..., max_calls: int | None=...) -> AsyncStream:
+        """Make turns until no tool is asked for; each reply with its results is a turn of its own
+
+        Args:
+            cont_func: Called with the last three messages; falsy: the loop ends
+            final_prompt: What the last request says
+            stream: Is each reply a stream?
+            sp: System prompt: a string, or text blocks that may carry cache breakpoints
+            temp: Temperature from 0 to 1, for older models; None: not sent
+            maxtok: Most tokens that the reply may have, thinking included
+            maxthinktok: Thinking budget in tokens, 1024 or more and below `maxtok`; 0: none
+            think: Effort of thinking, where there is no budget; None: no thinking
+            prefill: The reply begins with this
+            stop: Sequences at which the reply ends
+            tools: Functions, classes, dict schemas, server tools
+            tool_choice: As `mk_tool_choice` takes it
+            cb: Called with the reply; what it returns is awaited, if it can be
+            events: Let a stream give the SDK's typed events instead of text?
+            thinking: Does a stream give the thinking too? A dict: the SDK's setting
+
+        Returns:
+            Replies and messages with results, as they come; afterwards `value` is the list of them"""
+    async def close(self) -> None:
+        """End the turn that a stream or loop is in the middle of, wherever that is, and its connection; nothing else"""
 async def mk_funcres_async(call: Any, ns: Any, **kw: Any) -> dict[str, Any]:
     """Run one call
 
@@ -298,7 +301,7 @@ async def mk_funcres_async(call: Any, ns: Any, **kw: Any) -> dict[str, Any]:
     Returns:
         A `tool_result` block"""
 async def mk_toolres_async(r: Any, ns: Any=None, **kw: Any) -> list[dict[str, Any]]:
-    """The reply as a message, and its calls' results as another
+    """Make messages of a reply and of the results of its calls
 
     Args:
         r: A reply
