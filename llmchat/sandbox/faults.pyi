@@ -2,23 +2,40 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from llmchat.sandbox.prompt_cache import Clock
-from llmchat.sandbox.responses import Fail
+from llmchat.sandbox.responses import Answer, Cut
 from random import Random
 from typing import Any
 
-__all__ = ['fault_kinds', 'mk_fault', 'Faults', 'pick_fault', 'Limits']
+__all__ = ['fault_kinds', 'cut_somewhere', 'no_json', 'mk_fault', 'is_streamed', 'Faults', 'pick_fault']
 
 Fault = Any
 Kind = Any
+def cut_somewhere(rng: Random, streamed: bool, then: Any=None) -> Cut:
+    """Return a cut somewhere in the script's reply
+
+    Args:
+        rng: Where chance comes from
+        streamed: Is the answer a stream?
+        then: Raised or sent after the break; None: what HTTP makes of it"""
+def no_json(rng: Random, streamed: bool) -> Answer:
+    """Return an answer that begins as one of the API's, and is not
+
+    Args:
+        rng: Not used
+        streamed: Is the answer a stream?"""
 fault_kinds: dict[str, Callable[[Random, bool], Fault]]
 def mk_fault(kind: Kind, rng: Random | None=None, streamed: bool=False) -> Fault:
-    """The fault that `kind` is short for
+    """Return the fault that `kind` is short for
 
     Args:
         kind: Name, HTTP status, or a fault
         rng: Where chance comes from; None: always the same
         streamed: Is the answer a stream?"""
+def is_streamed(req: Any) -> bool:
+    """Does it ask for a stream?
+
+    Args:
+        req: A request"""
 @dataclass(frozen=True)
 class Faults:
     """Faults now and then"""
@@ -28,7 +45,7 @@ class Faults:
     def __post_init__(self) -> None: ...
     def __call__(self, req: Any) -> Fault | None: ...
 def pick_fault(faults: Any, req: Any) -> Fault | None:
-    """The fault that meets a request
+    """Return the fault that meets a request
 
     Args:
         faults: None, `Faults`, a dict by number of the call, or a function of the request
@@ -36,23 +53,3 @@ def pick_fault(faults: Any, req: Any) -> Fault | None:
 
     Returns:
         None: this one goes well"""
-@dataclass
-class Limits:
-    """How much a minute takes"""
-    requests: int | None = ...
-    input_tokens: int | None = ...
-    output_tokens: int | None = ...
-    clock: Clock = ...
-    _left: dict[str, tuple[float, float]] = ...
-    def __post_init__(self) -> None: ...
-    def left(self, name: str) -> float:
-        """What is in a bucket now"""
-    def take(self, **used: int) -> None:
-        """Take something out of the buckets"""
-    def refusal(self) -> Fail | None:
-        """What the API says if one of them is empty"""
-    def headers(self) -> dict[str, str]:
-        """What is left, and when all is there again
-
-        Returns:
-            As the API sends them"""

@@ -17,7 +17,7 @@ from ..sdk.lazy import LazyModule
 from ..sdk.clients import mk_cli
 
 # %% auto #0
-__all__ = ['passed', 'Through']
+__all__ = ['passed', 'Passthrough']
 
 # %% ../../nbs/sandbox/09_passthrough.ipynb #86775d6e
 if TYPE_CHECKING: import anthropic, anyio, httpx2
@@ -51,7 +51,7 @@ async def _achunks(call: Any, r: Any) -> AsyncIterator[bytes]:
 
 # %% ../../nbs/sandbox/09_passthrough.ipynb #f0b5e141
 @dataclass
-class _Through:
+class _Passthrough:
     cli: Any = 'local' # A client of the SDK; or 'local', 'local:path' for the embedded model
     model: str | None = None # Model to ask; None: the one that the request names, or the embedded one
     _made: dict[bool, Any] = field(default_factory=dict, repr=False) # Clients for a name, sync and async
@@ -66,12 +66,12 @@ class _Through:
         return cli.messages.with_streaming_response.create(**_sent(body, model))
 
 # %% ../../nbs/sandbox/09_passthrough.ipynb #f89db124
-class Through(_Through):
+class Passthrough(_Passthrough):
     "A reply that a model gives"
     def __call__(self, body: Json) -> Answer:
         "Ask, and wait for the answer or its beginning"
         if isinstance(self.cli, anthropic.AsyncAnthropic):
-            raise TypeError(f'This client is async; give `Through` a sync one, which serves `aclient` too: {self.cli}')
+            raise TypeError(f'This client is async; give `Passthrough` a sync one, which serves `aclient` too: {self.cli}')
         call = self._create(False, body)
         try: r = call.__enter__()
         except anthropic.APIStatusError as e: return _refused(e)
@@ -88,7 +88,7 @@ class Through(_Through):
         return Answer(r.status_code, _head(r), chunks if body.get('stream') else [b''.join([c async for c in chunks])])
 
 # %% ../../nbs/sandbox/09_passthrough.ipynb #1ba14af7
-async def _threaded(reply: Through, body: Json) -> Answer:
+async def _threaded(reply: Passthrough, body: Json) -> Answer:
     "What a sync client answers"
     ans = await anyio.to_thread.run_sync(reply, body)
     async def pieces() -> AsyncIterator[bytes]:

@@ -5,15 +5,15 @@ from llmchat.protocol.limits import Json
 from llmchat.sandbox.responses import Answer
 from typing import Any
 
-__all__ = ['passed', 'Through']
+__all__ = ['passed', 'Passthrough']
 
 passed: str
 @dataclass
-class _Through:
+class _Passthrough:
     cli: Any = ...
     model: str | None = ...
     _made: dict[bool, Any] = ...
-class Through(_Through):
+class Passthrough(_Passthrough):
     """A reply that a model gives"""
     def __call__(self, body: Json) -> Answer:
         """Ask, and wait for the answer or its beginning"""

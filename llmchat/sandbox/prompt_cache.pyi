@@ -3,12 +3,19 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from llmchat.protocol.limits import Json
+from llmchat.sandbox.clock import Clock
 from typing import Any
 
-__all__ = ['lookback', 'est_tokens', 'request_tokens', 'input_usage', 'Block', 'prompt_blocks', 'Prefix', 'prefixes', 'breakpoints', 'Clock', 'PromptCache']
+__all__ = ['most_of_a_file', 'lifetimes', 'lookback', 'counted_chars', 'est_tokens', 'request_tokens', 'input_usage', 'mark_of', 'Block', 'mk_block', 'prompt_blocks', 'part_seeds', 'Prefix', 'prefixes', 'can_mark', 'breakpoints', 'PromptCache', 'miss_reason']
 
+most_of_a_file: int
+def counted_chars(text: str) -> int:
+    """Return the number of characters that count
+
+    Args:
+        text: JSON"""
 def est_tokens(*parts: Any) -> int:
-    """A stable stand-in for the API's token count
+    """Return a stable stand-in for the API's token count
 
     Args:
         parts: JSON values, such as content blocks
@@ -16,12 +23,12 @@ def est_tokens(*parts: Any) -> int:
     Returns:
         A token for every 4 characters of their JSON, rounded up"""
 def request_tokens(body: Json) -> int:
-    """Estimated input tokens: of the system prompt, tools and messages
+    """Return the estimated input tokens: of the system prompt, tools and messages
 
     Args:
         body: Body of a request, as sent"""
 def input_usage(body: Json, read: int=0, write_5m: int=0, write_1h: int=0) -> Json:
-    """What the input of a request counts
+    """Return what the input of a request counts
 
     Args:
         body: Body of a request
@@ -31,6 +38,11 @@ def input_usage(body: Json, read: int=0, write_5m: int=0, write_1h: int=0) -> Js
 
     Returns:
         Usage as the API reports it, without output"""
+def mark_of(o: Any) -> Json | None:
+    """Return the `cache_control` of a block, or of the last part in it that has one
+
+    Args:
+        o: A content block or a tool"""
 @dataclass
 class Block:
     """A part of a prompt that can be a breakpoint"""
@@ -39,11 +51,27 @@ class Block:
     size: int
     mark: Json | None
     kind: str | None = ...
+def mk_block(part: str, o: Any, around: int=0, role: str='') -> Block:
+    """Return the block that `o` is
+
+    Args:
+        part: 'tools', 'system' or 'messages'
+        o: A str, a content block or a tool
+        around: Characters around it that belong to no other block
+        role: Of the message"""
 def prompt_blocks(body: Json) -> Iterator[Block]:
-    """The blocks of a prompt, in the order in which it is read
+    """Yield the blocks of a prompt, in the order in which it is read
 
     Args:
         body: Body of a request"""
+def part_seeds(body: Json) -> dict[str, str]:
+    """Return what each part depends on besides its blocks
+
+    Args:
+        body: Body of a request
+
+    Returns:
+        By part"""
 @dataclass
 class Prefix:
     """A prompt up to the end of a block"""
@@ -51,15 +79,18 @@ class Prefix:
     tokens: int
     block: Block
 def prefixes(body: Json) -> list[Prefix]:
-    """All prefixes of a prompt, shortest first
+    """Return all prefixes of a prompt, shortest first
 
     Args:
         body: Body of a request
 
     Returns:
         One a block"""
+def can_mark(b: Block) -> bool:
+    """Can it be a breakpoint?"""
+lifetimes: Any
 def breakpoints(body: Json, spans: list[Prefix]) -> dict[int, int]:
-    """Where a prompt shall be cached, first to last
+    """Return where a prompt shall be cached, first to last
 
     Args:
         body: Body of a request
@@ -68,26 +99,40 @@ def breakpoints(body: Json, spans: list[Prefix]) -> dict[int, int]:
     Returns:
         Seconds to keep the prefix, by place of the block"""
 @dataclass
-class Clock:
-    """A clock that stands still until it is turned"""
-    now: float = ...
-    def iso(self, later: float=0) -> str:
-        """The time as text
-
-        Args:
-            later: Seconds from now
-
-        Returns:
-            As the API writes times"""
-lookback: int
-@dataclass
 class PromptCache:
     """The prefixes kept by a sandbox"""
     clock: Clock = ...
     entries: dict[str, tuple[float, int]] = ...
     asked: dict[str, Any] = ...
+    def has(self, key: str) -> bool:
+        """Does an entry live?"""
+    def keep(self, key: str, secs: int=0) -> None:
+        """Let an entry begin, or begin anew"""
+    def find(self, spans: list[Prefix], marks: dict[int, int]) -> int:
+        """Return the longest prefix that is kept
+
+        Args:
+            spans: Prefixes of a request
+            marks: Its breakpoints
+
+        Returns:
+            Place of its block; -1 if there is none"""
+    def plan(self, body: Json, least: int=1024) -> tuple[Json, dict[str, int]]:
+        """Return what a request reads, and what its reply will write
+
+        Args:
+            body: Body of a request
+            least: Tokens; shorter prefixes are not kept
+
+        Returns:
+            Usage as the API reports it, without output; seconds to keep, by key"""
+    def begin(self, written: dict[str, int]) -> None:
+        """Let what a request writes be read, now that its reply begins
+
+        Args:
+            written: Seconds to keep, by key"""
     def usage(self, body: Json, least: int=1024) -> Json:
-        """What a request reads and writes; after it, that is done
+        """Return what a request reads and writes, if its reply begins at once
 
         Args:
             body: Body of a request
@@ -96,7 +141,7 @@ class PromptCache:
         Returns:
             Usage as the API reports it, without output"""
     def diagnose(self, body: Json, id: str) -> Json:
-        """What changed since the request before
+        """Return what changed since the request before
 
         Args:
             body: Body of a request
@@ -104,3 +149,13 @@ class PromptCache:
 
         Returns:
             `diagnostics` of that message; empty if the request does not ask"""
+lookback: int
+def miss_reason(old: Json, new: Json) -> Json | None:
+    """Return why `new` cannot go on where `old` ended
+
+    Args:
+        old: Body of a request
+        new: Body of a later one
+
+    Returns:
+        None: nothing differs"""

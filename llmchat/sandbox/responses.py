@@ -211,6 +211,7 @@ class Answer:
     headers: dict[str, str] # Names in lower case
     chunks: Any # Iterable of bytes, as they arrive
     error: BaseException | None = None # Raised while they are read, after the last of them
+    tokens: float | None = None # Output tokens that it brings; None: it is no message of a script
 
 def json_answer(
     data: Any, # What JSON can hold
@@ -234,9 +235,10 @@ def _cut(cut: Cut, ans: Any, rid: str) -> Any:
     if not isinstance(ans, Answer): return ans
     streamed,data = 'event-stream' in ans.headers.get('content-type', ''),b''.join(ans.chunks)
     chunks = cut.begin(re.findall(rb'(?s).+?\n\n|.+', data) if streamed else [data])
-    if not isinstance(cut.then, Fail): return replace(ans, chunks=chunks, error=cut.then)
+    tokens = ans.tokens and ans.tokens * len(b''.join(chunks)) / len(data)
+    if not isinstance(cut.then, Fail): return replace(ans, chunks=chunks, error=cut.then, tokens=tokens)
     if not streamed: return fail_answer(cut.then, rid)
-    return replace(ans, chunks=_whole(chunks) + sse([cut.then.body(rid)]))
+    return replace(ans, chunks=_whole(chunks) + sse([cut.then.body(rid)]), tokens=tokens)
 
 def _whole(chunks: list[bytes]) -> list[bytes]:
     "Events without half a one at their end: the API finishes its sentences"
@@ -257,9 +259,9 @@ def mk_answer(
     if isinstance(reply, Fail): return fail_answer(reply, rid)
     if isinstance(reply, Cut): return _cut(reply, mk_answer(reply.reply, body, n, rid, delta, known), rid)
     msg = mk_reply(reply, body, n, known)
-    if not body.get('stream'): return json_answer(msg)
-    head = {'content-type': 'text/event-stream; charset=utf-8'}
-    return Answer(200, head, sse(mk_events(msg, delta)))
+    tokens,head = msg['usage']['output_tokens'],{'content-type': 'text/event-stream; charset=utf-8'}
+    if not body.get('stream'): return replace(json_answer(msg), tokens=tokens)
+    return Answer(200, head, sse(mk_events(msg, delta)), tokens=tokens)
 
 # %% ../../nbs/sandbox/05_responses.ipynb #79d68216
 @cache

@@ -76,6 +76,7 @@ class Answer:
     headers: dict[str, str]
     chunks: Any
     error: BaseException | None = ...
+    tokens: float | None = ...
 def json_answer(data: Any, status: int=200, headers: Json | None=None) -> Answer:
     """An answer of JSON
 

@@ -38,6 +38,9 @@ class Request:
     n: int = 0 # Number of the call, for requests that ask for a message
     reply: Reply = None # The reply it gets
     instead: Any = None # What it gets instead of a reply: a fault, a refusal
+    at: float = 0 # When it came, in seconds of the sandbox's clock
+    usage: Json | None = None # Usage of its input, for requests that were admitted
+    writes: dict[str, int] = field(default_factory=dict) # What its reply lets the prompt cache keep
 
     @cached_property
     def body(self) -> Any:
@@ -106,5 +109,5 @@ def _get_model(sb: Any, req: Request, id: str) -> Any:
 
 model_routes: dict[str, Handler] = {'GET /v1/models': _list_models, 'GET /v1/models/*': _get_model}
 message_routes: dict[str, Handler] = {
-    'POST /v1/messages': lambda sb, req: sb.answer(req.body, req.reply, req.n, req.id, checked=True),
+    'POST /v1/messages': lambda sb, req: sb.answer(req.body, req.reply, req.n, req.id, True, req.usage),
     'POST /v1/messages/count_tokens': _count}

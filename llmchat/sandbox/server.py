@@ -13,8 +13,10 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable, Itera
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime, timezone
+from email.utils import formatdate
 from functools import cached_property, partial
 from itertools import count
+from math import ceil
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -24,20 +26,22 @@ from .responses import (
     _plain, Answer, Cut, Fail, fail_answer, for_author, json_answer, mk_answer, mk_events, mk_reply, Reply,
     reply_block, sandbox_error, sse, tool_use)
 from .batches import batch_routes, file_routes, missing_file
-from .prompt_cache import Clock, est_tokens, Json, PromptCache, request_tokens
-from .faults import Faults, Limits, pick_fault
+from .clock import Clock, Pace, RealClock, run_virtual
+from .prompt_cache import est_tokens, Json, PromptCache, request_tokens
+from .faults import Faults, pick_fault
+from .rate_limits import Limits
 from .models import as_of, find_known, mk_model, mk_models, model_facts
 from .routes import find_route, message_routes, model_routes, read_request, Request
 from .rules import Asked, refusal
 from ..protocol.limits import versions
 from ..sdk.clients import infos
 from ..sdk.lazy import LazyModule
-from .passthrough import passed, Through
+from .passthrough import passed, Passthrough
 from .validation import refused
 
 # %% auto #0
-__all__ = ['Sandbox', 'Answer', 'Clock', 'Cut', 'Fail', 'Faults', 'Request', 'Through', 'est_tokens', 'mk_events', 'mk_model',
-           'mk_reply', 'reply_block', 'request_tokens', 'sse', 'tool_use']
+__all__ = ['Sandbox', 'Answer', 'Clock', 'Cut', 'Fail', 'Faults', 'Passthrough', 'RealClock', 'Request', 'est_tokens',
+           'mk_events', 'mk_model', 'mk_reply', 'reply_block', 'request_tokens', 'run_virtual', 'sse', 'tool_use']
 
 # %% ../../nbs/sandbox/11_server.ipynb #29097c51
 if TYPE_CHECKING:
@@ -46,8 +50,8 @@ if TYPE_CHECKING:
 else: anthropic,anyio,httpx2,mock = map(LazyModule, ('anthropic', 'anyio', 'httpx2', 'unittest.mock'))
 
 # %% ../../nbs/sandbox/11_server.ipynb #4a6bfeb5
-_all_ = ['Answer', 'Clock', 'Cut', 'Fail', 'Faults', 'Request', 'Through', 'est_tokens', 'mk_events',
-    'mk_model', 'mk_reply', 'reply_block', 'request_tokens', 'sse', 'tool_use']
+_all_ = ['Answer', 'Clock', 'Cut', 'Fail', 'Faults', 'Passthrough', 'RealClock', 'Request', 'est_tokens', 'mk_events',
+    'mk_model', 'mk_reply', 'reply_block', 'request_tokens', 'run_virtual', 'sse', 'tool_use']
 
 # %% ../../nbs/sandbox/11_server.ipynb #8a74328d
 _home,_homes = 'https://api.anthropic.com',count(1)
@@ -61,19 +65,22 @@ class Sandbox:
         model: str | None = None, # Model that replies name; None: the one of the request
         models: Iterable[Any] | None = None, # More models, ids or `mk_model`s; None: Claude's, as they are
         faults: Any = None, # `Faults`, a dict by number of the call, or a function of the request
-        limits: Json | None = None, # What a minute takes: requests, input_tokens, output_tokens
+        limits: Json | None = None, # What a minute takes, see `Limits`: requests, input_tokens, output_tokens …
         delta: int | None = None, # Characters in a delta; None: about a word
         chunk: int | None = None, # Bytes that arrive at once; None: one event
         validate: bool = True, # Refuse what the API would refuse?
         keys: Collection[str] | None = None, # API keys that are taken; None: any
         at: str | None = None, # Day or time when the sandbox begins, such as '2026-11-01'; None: that of the models
+        pace: Json | None = None, # Time that replies take, see `Pace`: `first` (seconds), `rate` (tokens a second)
+        clock: Clock | None = None, # Such as a `RealClock`; None: one that stands still
     ) -> None:
         self.replies,self.faults = replies,faults
         self.requests: list[Request] = []
         self.model,self._models,self.delta,self.chunk,self.validate = model,models,delta,chunk,validate
         self.keys,self.batch_seconds = keys,60.0 # A batch of messages takes a minute
         begin = datetime.fromisoformat(at or model_facts()['date'])
-        self.clock = Clock((begin if begin.tzinfo else begin.replace(tzinfo=timezone.utc)).timestamp())
+        begin = begin if begin.tzinfo else begin.replace(tzinfo=timezone.utc)
+        self.clock,self.pace = clock or Clock(begin.timestamp()),Pace(**pace or {})
         self.cache,self.limits = PromptCache(self.clock),Limits(**limits or {}, clock=self.clock)
         self.state: dict[str, Json] = defaultdict(dict) # What routes keep, by their name
         self._home = _home if models is None and at is None else f'https://sandbox{next(_homes)}.invalid'
@@ -131,6 +138,14 @@ def known_model(self: Sandbox,
     model = find_known(self.models, str(body.get('model')))
     return model and as_of(model, self.today)
 
+# %% ../../nbs/sandbox/11_server.ipynb #3a950055
+@patch
+def min_cache(self: Sandbox,
+    body: Json, # Body of a request
+) -> int: # Tokens
+    "The shortest prompt that its model caches"
+    return (self.known_model(body) or {}).get('min_cache', 1024)
+
 # %% ../../nbs/sandbox/11_server.ipynb #2f388114
 _as_sdk = {'x-api-key': 'sandbox', 'anthropic-version': versions[-1]} # In a batch, requests have no headers
 
@@ -156,12 +171,10 @@ def check(self: Sandbox,
     return missing_file(self, body) or _expired(self, body)
 
 # %% ../../nbs/sandbox/11_server.ipynb #b08a8111
-def _known(sb: Sandbox, body: Json, id: str, given: Json) -> Json:
+def _known(sb: Sandbox, body: Json, id: str, usage: Json | None, given: Json) -> Json:
     "What a message says about the prompt it answers"
     with sb._lock:
-        usage = sb.cache.usage(body, (sb.known_model(body) or {}).get('min_cache', 1024))
-        inp = usage['input_tokens'] + usage['cache_creation_input_tokens']
-        sb.limits.take(output_tokens=given['usage']['output_tokens'], input_tokens=inp)
+        if usage is None: usage = sb.cache.usage(body, sb.min_cache(body))
         if box := given.get('container'): sb.state['containers'][box['id']] = box
         return dict(usage=usage, model=_full_id(sb, body)) | sb.cache.diagnose(body, id)
 
@@ -178,11 +191,12 @@ def answer(self: Sandbox,
     n: int = 1, # Number of the call
     id: str = '', # Id of the request
     checked: bool = False, # Is it known that nothing is wrong with the request?
+    usage: Json | None = None, # Usage of its input; None: that of a request that comes now
 ) -> Any: # `Answer`, or what is passed on as it is
     "What the API answers"
     if not checked: reply = self.check(body) or reply
     if self.model: body = body | {'model': self.model}
-    return mk_answer(reply, body, n, id, self.delta, partial(_known, self, body, f'msg_{n:04}'))
+    return mk_answer(reply, body, n, id, self.delta, partial(_known, self, body, f'msg_{n:04}', usage))
 
 # %% ../../nbs/sandbox/11_server.ipynb #e20fc02b
 def _refusal(sb: Sandbox, req: Request) -> Fail | None:
@@ -194,9 +208,15 @@ def _refusal(sb: Sandbox, req: Request) -> Fail | None:
         if no: return Fail(no.status, no.message, no.type)
     if not req.asks and not counting: return None
     if not isinstance(req.body, dict): return Fail(400, 'The request body is not valid JSON')
-    if req.asks and (fail := sb.limits.refusal()): return fail
     fail = sb.check(req.body, dict(req.headers), len(req.raw), counting)
-    if req.asks and not fail: sb.limits.take(requests=1)
+    return fail if fail or counting else _over_limit(sb, req)
+
+def _over_limit(sb: Sandbox, req: Request) -> Fail | None:
+    "What the API says to a request that does not fit now; `None`: it has been taken"
+    req.usage,req.writes = sb.cache.plan(req.body, sb.min_cache(req.body))
+    new = req.usage['input_tokens'] + req.usage['cache_creation_input_tokens']
+    fail = sb.limits.refusal(str(req.body.get('model')), new)
+    if not fail: sb.limits.take(requests=1, input_tokens=new)
     return fail
 
 # %% ../../nbs/sandbox/11_server.ipynb #7573a4b2
@@ -204,7 +224,7 @@ def _admit(sb: Sandbox, req: Request) -> None:
     "Keep `req` and number it, and see what it gets: a reply if it takes one, or something instead"
     with sb._lock:
         sb.requests.append(req)
-        req.id = f'req_{len(sb.requests):04}'
+        req.id,req.at = f'req_{len(sb.requests):04}',sb.clock.now
         if req.asks: sb._n = req.n = sb._n + 1
         fault = pick_fault(sb.faults, req)
         if isinstance(fault, Cut) and fault.reply is None and req.asks:
@@ -228,24 +248,51 @@ def _answer(self: Sandbox, req: Request) -> Any:
     return self.answer(req.body if isinstance(req.body, dict) else {}, fault, req.n, req.id, checked=True)
 
 # %% ../../nbs/sandbox/11_server.ipynb #66395fac
-def _play(chunks: Iterable[bytes], error: BaseException | None) -> Iterator[bytes]:
-    yield from chunks
-    if error: raise error
-
 def _rechunk(chunks: Any, n: int | None) -> Any:
     if n is None or not isinstance(chunks, list): return chunks
     data = b''.join(chunks)
     return [data[i:i+n] for i in range(0, len(data), n)]
 
+def _steps(sb: Sandbox, ans: Answer, req: Request) -> Iterator[tuple[float, bytes]]:
+    "The chunks of an answer, and when each is due; who goes on has sent it, and its tokens are taken"
+    last,done = max(len(ans.chunks) - 1, 1) if isinstance(ans.chunks, list) else 1,0.0
+    for i,chunk in enumerate(ans.chunks):
+        tokens = (ans.tokens or 0) * min(i / last, 1)
+        yield req.at + sb.pace.seconds(tokens), chunk
+        with sb._lock: sb.limits.take(output_tokens=tokens - done)
+        done = tokens
+
+def _play(sb: Sandbox, ans: Answer, req: Request) -> Iterator[bytes]:
+    for due,chunk in _steps(sb, ans, req):
+        if ans.tokens is not None: sb.clock.wait(due)
+        yield chunk
+    if ans.error: raise ans.error
+
 # %% ../../nbs/sandbox/11_server.ipynb #49ae3463
-def _respond(sb: Sandbox, ans: Any, req: Request, play: Callable[..., Any]) -> httpx2.Response:
+def _is_whole(sb: Sandbox, ans: Any) -> bool:
+    "Make the chunks of an answer; does it go out as a whole?"
+    if not isinstance(ans, Answer): return True
+    ans.chunks = _rechunk(ans.chunks, sb.chunk)
+    return isinstance(ans.chunks, list) and len(ans.chunks) == 1 and not ans.error
+
+def _phases(sb: Sandbox, ans: Any, req: Request, whole: bool) -> Iterator[float]:
+    "When a reply begins, and each second until the response does; what the prompt wrote can be read meanwhile"
+    if getattr(ans, 'tokens', None) is None: return
+    yield req.at + sb.pace.first
+    with sb._lock: sb.cache.begin(req.writes)
+    n = max(ceil(sb.pace.seconds(ans.tokens) - sb.pace.first), 1)
+    for i in range(1, n + 1) if whole else ():
+        yield req.at + sb.pace.seconds(ans.tokens * i / n)
+        with sb._lock: sb.limits.take(output_tokens=ans.tokens / n)
+
+# %% ../../nbs/sandbox/11_server.ipynb #ce05295f
+def _respond(sb: Sandbox, ans: Any, req: Request, whole: bool, play: Callable[..., Any]) -> httpx2.Response:
     "`ans` as an HTTP response, its chunks handed out by `play`"
     if isinstance(ans, BaseException): raise ans
     if isinstance(ans, httpx2.Response): return ans
-    chunks = _rechunk(ans.chunks, sb.chunk)
-    whole = isinstance(chunks, list) and len(chunks) == 1 and not ans.error
-    headers = (sb.limits.headers() if req.asks else {}) | ans.headers | {'request-id': req.id}
-    return httpx2.Response(ans.status, headers=headers, content=chunks[0] if whole else play(chunks, ans.error))
+    with sb._lock: headers = dict(date=formatdate(sb.clock.now, usegmt=True)) | (sb.limits.headers() if req.asks else {})
+    headers |= ans.headers | {'request-id': req.id}
+    return httpx2.Response(ans.status, headers=headers, content=ans.chunks[0] if whole else play(sb, ans, req))
 
 @patch
 def _handle(self: Sandbox, request: httpx2.Request) -> httpx2.Response:
@@ -253,7 +300,9 @@ def _handle(self: Sandbox, request: httpx2.Request) -> httpx2.Response:
     with for_author():
         _admit(self, req)
         ans = self._answer(req)
-    return _respond(self, ans, req, _play)
+    whole = _is_whole(self, ans)
+    for until in _phases(self, ans, req, whole): self.clock.wait(until)
+    return _respond(self, ans, req, whole, _play)
 
 # %% ../../nbs/sandbox/11_server.ipynb #6f04ab4e
 def _client_kw(sb: Sandbox, kw: Json) -> Json:
@@ -268,20 +317,21 @@ def client(self: Sandbox,
     return anthropic.Anthropic(**_client_kw(self, kw), http_client=http)
 
 # %% ../../nbs/sandbox/11_server.ipynb #bfdba6ee
-async def _aplay(chunks: Any, error: BaseException | None) -> AsyncIterator[bytes]:
-    if hasattr(chunks, '__aiter__'):
-        async for c in chunks: yield c
+async def _aplay(sb: Sandbox, ans: Answer, req: Request) -> AsyncIterator[bytes]:
+    if hasattr(ans.chunks, '__aiter__'):
+        async for chunk in ans.chunks: yield chunk
     else:
-        for c in chunks:
+        for due,chunk in _steps(sb, ans, req):
             await anyio.sleep(0)
-            yield c
-    if error: raise error
+            if ans.tokens is not None: await sb.clock.await_until(due)
+            yield chunk
+    if ans.error: raise ans.error
 
 # %% ../../nbs/sandbox/11_server.ipynb #75a2581b
 async def _awaited(reply: Reply, body: Json) -> Reply:
     "`reply`, if it is a function what it returns, also if that takes time"
     if isinstance(reply, Cut): return replace(reply, reply=await _read(await _awaited(reply.reply, body)))
-    if isinstance(reply, Through): return await reply.asend(body)
+    if isinstance(reply, Passthrough): return await reply.asend(body)
     res = reply(body) if callable(reply) else reply
     return await res if inspect.isawaitable(res) else res
 
@@ -299,7 +349,9 @@ async def _ahandle(self: Sandbox, request: httpx2.Request) -> httpx2.Response:
         await anyio.sleep(0)
         for k in 'reply', 'instead': setattr(req, k, await _awaited(getattr(req, k), req.body))
         ans = self._answer(req)
-    return _respond(self, ans, req, _aplay)
+    whole = _is_whole(self, ans)
+    for until in _phases(self, ans, req, whole): await self.clock.await_until(until)
+    return _respond(self, ans, req, whole, _aplay)
 
 @patch
 def aclient(self: Sandbox,

@@ -4,17 +4,18 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from llmchat.protocol.limits import Json
+from llmchat.sandbox.clock import Clock, RealClock, run_virtual
 from llmchat.sandbox.faults import Faults
 from llmchat.sandbox.models import mk_model
-from llmchat.sandbox.passthrough import Through
-from llmchat.sandbox.prompt_cache import Clock, est_tokens, request_tokens
+from llmchat.sandbox.passthrough import Passthrough
+from llmchat.sandbox.prompt_cache import est_tokens, request_tokens
 from llmchat.sandbox.responses import Answer, Cut, Fail, Reply, mk_events, mk_reply, reply_block, sse, tool_use
 from llmchat.sandbox.routes import Request
 from pathlib import Path
 from typing import Any
 import anthropic
 
-__all__ = ['Sandbox', 'Answer', 'Clock', 'Cut', 'Fail', 'Faults', 'Request', 'Through', 'est_tokens', 'mk_events', 'mk_model', 'mk_reply', 'reply_block', 'request_tokens', 'sse', 'tool_use']
+__all__ = ['Sandbox', 'Answer', 'Clock', 'Cut', 'Fail', 'Faults', 'Passthrough', 'RealClock', 'Request', 'est_tokens', 'mk_events', 'mk_model', 'mk_reply', 'reply_block', 'request_tokens', 'run_virtual', 'sse', 'tool_use']
 
 class Sandbox:
     """A Claude API inside the process: scripted replies, the SDK's own clients"""
@@ -28,21 +29,24 @@ class Sandbox:
     keys: Collection[str] | None
     batch_seconds: float
     clock: Any
+    pace: Any
     cache: Any
     limits: Any
     state: dict[str, Json]
-    def __init__(self, replies: Reply | Iterable[Reply]=..., model: str | None=None, models: Iterable[Any] | None=None, faults: Any=None, limits: Json | None=None, delta: int | None=None, chunk: int | None=None, validate: bool=True, keys: Collection[str] | None=None, at: str | None=None) -> None:
+    def __init__(self, replies: Reply | Iterable[Reply]=..., model: str | None=None, models: Iterable[Any] | None=None, faults: Any=None, limits: Json | None=None, delta: int | None=None, chunk: int | None=None, validate: bool=True, keys: Collection[str] | None=None, at: str | None=None, pace: Json | None=None, clock: Clock | None=None) -> None:
         """Args:
             replies: One a call, in order; or a function for all calls
             model: Model that replies name; None: the one of the request
             models: More models, ids or `mk_model`s; None: Claude's, as they are
             faults: `Faults`, a dict by number of the call, or a function of the request
-            limits: What a minute takes: requests, input_tokens, output_tokens
+            limits: What a minute takes, see `Limits`: requests, input_tokens, output_tokens …
             delta: Characters in a delta; None: about a word
             chunk: Bytes that arrive at once; None: one event
             validate: Refuse what the API would refuse?
             keys: API keys that are taken; None: any
-            at: Day or time when the sandbox begins, such as '2026-11-01'; None: that of the models"""
+            at: Day or time when the sandbox begins, such as '2026-11-01'; None: that of the models
+            pace: Time that replies take, see `Pace`: `first` (seconds), `rate` (tokens a second)
+            clock: Such as a `RealClock`; None: one that stands still"""
     @property
     def replies(self) -> Any:
         """What is left of the script: a deque, or a function"""
@@ -82,6 +86,14 @@ class Sandbox:
 
         Returns:
             As `mk_model` makes it; None: there is no such model"""
+    def min_cache(self, body: Json) -> int:
+        """The shortest prompt that its model caches
+
+        Args:
+            body: Body of a request
+
+        Returns:
+            Tokens"""
     def check(self, body: Json, headers: Any=None, size: int=0, counting: bool=False) -> Fail | None:
         """What is wrong with a request for a message, or to count its tokens
 
@@ -93,7 +105,7 @@ class Sandbox:
 
         Returns:
             None: nothing"""
-    def answer(self, body: Json, reply: Reply, n: int=1, id: str='', checked: bool=False) -> Any:
+    def answer(self, body: Json, reply: Reply, n: int=1, id: str='', checked: bool=False, usage: Json | None=None) -> Any:
         """What the API answers
 
         Args:
@@ -102,6 +114,7 @@ class Sandbox:
             n: Number of the call
             id: Id of the request
             checked: Is it known that nothing is wrong with the request?
+            usage: Usage of its input; None: that of a request that comes now
 
         Returns:
             `Answer`, or what is passed on as it is"""

@@ -1,0 +1,270 @@
+"Limits that act as the API's do, replies that take time, and a cache that can be read once a reply has begun"
+import asyncio, time
+from random import Random
+
+import anthropic, anyio, pytest
+
+from llmchat import AsyncClient, Sandbox
+from llmchat.protocol.usage import price, usage
+from llmchat.sandbox.clock import RealClock, run_virtual
+from llmchat.sandbox.prompt_cache import request_tokens
+from llmchat.sandbox.rate_limits import Limits
+from llmchat.sandbox.server import Cut
+from test_sandbox import ASK, create, text
+
+MODEL = 'claude-sonnet-5'
+def user(text): return ASK | dict(messages=[dict(role='user', content=text)])
+def asking(tokens): return user('a' * 4 * (tokens - request_tokens(user(''))))
+def reply(tokens): return dict(content='ok', usage=dict(output_tokens=tokens))
+
+# ---- admission
+
+def test_a_request_that_does_not_fit_is_refused_and_takes_nothing():
+    sb = Sandbox(lambda body: 'ok', limits=dict(requests=50, input_tokens=40_000, output_tokens=8000))
+    create(sb, **asking(30_000))
+    with pytest.raises(anthropic.RateLimitError, match='40,000 input tokens per minute') as e: create(sb, **asking(20_000))
+    head = e.value.response.headers
+    assert (head['retry-after'], head['anthropic-ratelimit-requests-remaining']) == ('15', '49')
+    assert head['anthropic-ratelimit-input-tokens-remaining'] == '10000'
+    create(sb, **asking(9000)) # A smaller one fits
+    sb.sleep(15)
+    with pytest.raises(anthropic.RateLimitError): create(sb, **asking(20_000))
+    sb.sleep(15)
+    create(sb, **asking(20_000))
+
+def test_larger_than_the_limit_is_refused_for_ever():
+    sb = Sandbox(lambda body: 'ok', limits=dict(input_tokens=10_000))
+    for _ in range(3):
+        with pytest.raises(anthropic.RateLimitError): create(sb, **asking(10_100))
+        sb.sleep(600)
+
+def test_what_is_invalid_takes_nothing():
+    sb = Sandbox(lambda body: 'ok', limits=dict(requests=1))
+    with pytest.raises(anthropic.BadRequestError): create(sb, messages=[])
+    create(sb)
+
+def test_requests_under_way_count_at_once():
+    async def go():
+        async with sb.aclient() as cli:
+            return await asyncio.gather(*[cli.messages.create(**asking(3000)) for _ in range(10)], return_exceptions=True)
+    sb = Sandbox(lambda body: 'ok', limits=dict(input_tokens=10_000))
+    kinds = [type(r).__name__ for r in asyncio.run(go())]
+    assert kinds.count('Message') == 3 and kinds.count('RateLimitError') == 7
+
+def test_output_may_overdraw_and_shows_as_a_later_reset():
+    sb = Sandbox(lambda body: reply(12_000), limits=dict(output_tokens=8000))
+    with sb.client() as cli: head = cli.messages.with_raw_response.create(**ASK).headers
+    assert head['anthropic-ratelimit-output-tokens-remaining'] == '0'
+    assert head['anthropic-ratelimit-output-tokens-reset'] == '2026-11-28T00:01:30Z'
+    assert head['date'] == 'Sat, 28 Nov 2026 00:00:00 GMT'
+    with pytest.raises(anthropic.RateLimitError) as e: create(sb)
+    assert e.value.response.headers['retry-after'] == '31'
+    sb.sleep(31)
+    create(sb)
+
+def test_output_is_taken_as_it_comes():
+    sb = Sandbox(lambda body: reply(6000), limits=dict(output_tokens=8000), delta=1)
+    bucket = sb.limits.buckets['output_tokens']
+    with sb.client() as cli, cli.messages.stream(**ASK) as s:
+        next(s.text_stream)
+        assert 0 < 8000 - bucket.left() < 6000
+        s.until_done()
+    assert round(bucket.left()) == 2000
+
+def test_a_cut_stream_took_what_it_brought():
+    sb = Sandbox(Cut(reply(6000), share=.5), limits=dict(output_tokens=8000))
+    with sb.client() as cli, cli.messages.stream(**ASK) as s: s.until_done()
+    assert 2000 < sb.limits.buckets['output_tokens'].left() < 8000
+
+def test_what_a_batch_asks_is_not_limited():
+    sb = Sandbox(lambda body: reply(6000), limits=dict(requests=1, output_tokens=100))
+    sb.batch_seconds = 0
+    cli = sb.client()
+    b = cli.messages.batches.create(requests=[dict(custom_id=f'{i}', params=ASK) for i in range(5)])
+    assert len(list(cli.messages.batches.results(b.id))) == 5
+    create(sb)
+
+def test_a_minute_may_be_enforced_second_by_second():
+    sb = Sandbox(lambda body: 'ok', limits=dict(requests=60, interval=1))
+    create(sb)
+    with pytest.raises(anthropic.RateLimitError) as e: create(sb)
+    assert e.value.response.headers['retry-after'] == '1'
+    assert e.value.response.headers['anthropic-ratelimit-requests-remaining'] == '59'
+    sb.sleep(1)
+    create(sb)
+
+def test_acceleration():
+    sb = Sandbox(lambda body: 'ok', limits=dict(acceleration=10_000))
+    create(sb, **asking(9000))
+    with pytest.raises(anthropic.RateLimitError, match='maximum usage increase rate.*10,000 .* will increase to 20,000') as e:
+        create(sb, **asking(9000))
+    sb.sleep(int(e.value.response.headers['retry-after']))
+    for _ in range(2): create(sb, **asking(9000))
+    with pytest.raises(anthropic.RateLimitError): create(sb, **asking(9000))
+
+@pytest.mark.parametrize('kw', [dict(requests=0), dict(acceleration=0), dict(interval=.5), dict(input_tokens=-1)])
+def test_limits_that_are_none(kw):
+    with pytest.raises(ValueError, match='1 or more'): Limits(**kw)
+
+# ---- time
+
+def test_a_sync_client_turns_the_clock_while_it_waits():
+    sb = Sandbox(lambda body: reply(140), pace=dict(first=.5, rate=70))
+    begin = sb.clock.now
+    create(sb)
+    assert sb.clock.now == begin + 2.5
+    with sb.client() as cli, cli.messages.stream(**ASK) as s:
+        next(iter(s))
+        assert sb.clock.now == begin + 3
+        s.until_done()
+    assert sb.clock.now == begin + 5
+
+def test_errors_and_other_routes_take_no_time():
+    sb = Sandbox('ok', pace=dict(first=5), faults={1: 529})
+    begin = sb.clock.now
+    with pytest.raises(anthropic.OverloadedError): create(sb)
+    with pytest.raises(anthropic.BadRequestError): create(sb, messages=[])
+    sb.client().messages.count_tokens(model=MODEL, messages=ASK['messages'])
+    assert sb.clock.now == begin
+
+def test_a_test_drives_what_tasks_wait_for():
+    async def go():
+        async with sb.aclient() as cli, asyncio.TaskGroup() as tg:
+            tasks = [tg.create_task(cli.messages.create(**ASK)) for _ in range(3)]
+            while len(sb.requests) < 3: await anyio.sleep(.001)
+            await anyio.sleep(.02)
+            before = [t.done() for t in tasks]
+            sb.sleep(10)
+        return before, [text(t.result()) for t in tasks]
+    sb = Sandbox(lambda body: 'ok', pace=dict(first=10))
+    assert asyncio.run(go()) == ([False] * 3, ['ok'] * 3)
+
+def test_in_real_time_over_http():
+    sb = Sandbox(lambda body: reply(20), pace=dict(first=.1, rate=100), clock=RealClock(), delta=1)
+    with sb.serve() as url, anthropic.Anthropic(base_url=url, api_key='any') as cli:
+        begin = time.monotonic()
+        with cli.messages.stream(**ASK) as s:
+            next(iter(s))
+            first = time.monotonic() - begin
+            s.until_done()
+        assert .1 <= first < time.monotonic() - begin and time.monotonic() - begin >= .3
+    assert abs(sb.clock.now - time.time()) < 5
+
+def test_a_real_clock_can_be_turned_and_begin_elsewhere():
+    clock = RealClock(0)
+    assert 0 <= clock.now < 5
+    clock.now += 300
+    assert 300 <= clock.now < 305 and clock.iso().startswith('1970-01-01T00:05:0')
+
+def test_virtual_time_is_in_order_and_takes_none():
+    async def go():
+        clock,seen = RealClock(0),[]
+        async def tick(n):
+            await anyio.sleep(n)
+            seen.append((n, round(clock.now, 3)))
+        async with asyncio.TaskGroup() as tg:
+            for n in Random(0).sample(range(1, 100), 99): tg.create_task(tick(n))
+        return seen
+    begin = time.monotonic()
+    assert run_virtual(go()) == [(n, n) for n in range(1, 100)] and time.monotonic() - begin < 5
+
+def test_threads_go_on_working_in_virtual_time():
+    async def seven(): return await asyncio.to_thread(lambda: 7)
+    assert run_virtual(seven()) == 7
+
+# ---- the cache
+
+def cached(text): return dict(model=MODEL, max_tokens=100, messages=[dict(role='user', content=text)],
+    system=[dict(type='text', text='Be brief. ' * 800, cache_control=dict(type='ephemeral'))])
+
+def cost(us):
+    "USD of several replies"
+    each = [usage(u.input_tokens, u.output_tokens, u.cache_creation_input_tokens, u.cache_read_input_tokens) for u in us]
+    return float(sum(price(u, MODEL).total for u in each))
+
+def test_500_at_once_that_share_a_prompt():
+    "All that were sent before the first reply began write the cache; what they cost says so"
+    async def go():
+        async with Sandbox(lambda body: reply(100), pace=dict(first=2, rate=70), clock=RealClock()).aclient() as cli:
+            async def ask(i):
+                await anyio.sleep(i / 100) # 100 a second
+                return (await cli.messages.create(**cached(f'Question {i}'))).usage
+            return await asyncio.gather(*map(ask, range(500)))
+    uses = run_virtual(go())
+    wrote = [u.cache_creation_input_tokens > 0 for u in uses]
+    n = wrote.count(True)
+    assert n in (200, 201) and wrote == sorted(wrote, reverse=True)
+    one = Sandbox(lambda body: reply(100)).client()
+    alone = [one.messages.create(**cached(f'Question {i}')).usage for i in range(500)]
+    assert [u.cache_creation_input_tokens > 0 for u in alone] == [True] + [False] * 499
+    tokens = uses[0].cache_creation_input_tokens
+    assert cost(uses) - cost(alone) == pytest.approx((n - 1) * (cost([uses[0]]) - cost([uses[-1]])), rel=.01) and tokens > 2000
+
+@pytest.mark.parametrize('pace', [{}, dict(first=2)])
+def test_500_at_the_same_moment_all_write(pace):
+    async def go():
+        sb = Sandbox(lambda body: 'ok', pace=pace, clock=RealClock())
+        cli = AsyncClient(MODEL, cli=sb.aclient())
+        return await asyncio.gather(*[cli(f'Question {i}', sp='Be brief. ' * 800, cache=True, maxtok=50) for i in range(500)])
+    assert all(r.usage.cache_creation_input_tokens for r in run_virtual(go()))
+
+def test_what_is_read_is_no_input():
+    sb = Sandbox(lambda body: 'ok', limits=dict(input_tokens=3000))
+    for i in range(20): create(sb, **cached(f'Question {i}'))
+    with pytest.raises(anthropic.RateLimitError): create(sb, **cached('b') | dict(system='Be brief. ' * 800))
+
+def test_a_fault_neither_reads_nor_writes():
+    sb = Sandbox(lambda body: 'ok', faults={1: 529})
+    with pytest.raises(anthropic.OverloadedError): create(sb, **cached('a'))
+    assert create(sb, **cached('a')).usage.cache_creation_input_tokens > 0
+
+# ---- a job
+
+def lognormal(rng, median, sd, most): return min(most, max(11, int(median * 2.718281828 ** rng.gauss(0, sd))))
+
+def job(n=2000, at_once=32, seed=1, **limits):
+    "Many prompts through a semaphore, with the SDK's two retries: the sandbox, replies, and seconds of its clock"
+    rng,tokens = Random(seed),{}
+    prompts = [(lognormal(rng, 800, .9, 30_000), lognormal(rng, 250, .8, 4000)) for _ in range(n)]
+    def said(body): return reply(tokens[body['metadata']['user_id']])
+    async def ask(cli, i, gate):
+        inp,tokens[str(i)] = prompts[i]
+        async with gate:
+            try: return await cli.messages.create(**asking(inp), metadata=dict(user_id=str(i)))
+            except anthropic.RateLimitError: return None
+    async def go():
+        sb = Sandbox(said, limits=limits, pace=dict(first=.8, rate=70), clock=RealClock(0), validate=False)
+        gate = asyncio.Semaphore(at_once)
+        async with sb.aclient(max_retries=2) as cli: replies = await asyncio.gather(*[ask(cli, i, gate) for i in range(n)])
+        return sb, replies, sb.clock.now
+    return run_virtual(go())
+
+TIER2 = dict(requests=1000, input_tokens=450_000, output_tokens=90_000)
+
+def test_2000_prompts_through_a_semaphore_of_32():
+    "More than the second of the API's tiers lets through: a third of the requests are refused, and prompts are lost"
+    sb, replies, seconds = job(**TIER2)
+    refused = sum(r.instead is not None for r in sb.requests) / len(sb.requests)
+    assert .15 < refused < .5 and 50 < replies.count(None) < 400 and seconds > 300
+    out = sum(r.usage.output_tokens for r in replies if r)
+    assert .85 < out / (90_000 * (1 + seconds / 60)) < 1.05 # What the limit gave, and its first minute
+
+def test_no_refusal_where_16_at_once_use_less_than_the_limit():
+    sb, replies, seconds = job(n=300, at_once=16, **TIER2)
+    assert len(sb.requests) == 300 and None not in replies
+
+def test_all_at_once_lose_most():
+    sb, replies, seconds = job(n=1500, at_once=1500, **TIER2)
+    assert replies.count(None) > 900
+
+def test_output_of_a_whole_reply_is_taken_as_it_is_produced():
+    async def go():
+        sb = Sandbox(lambda body: reply(700), pace=dict(rate=70), limits=dict(output_tokens=6000), clock=RealClock())
+        bucket,seen = sb.limits.buckets['output_tokens'],[]
+        async with sb.aclient() as cli, asyncio.TaskGroup() as tg:
+            tasks = [tg.create_task(cli.messages.create(**ASK)) for _ in range(10)]
+            await anyio.sleep(5.5)
+            seen = bucket.left(), [t.done() for t in tasks]
+        return seen
+    left, done = run_virtual(go())
+    assert 2400 < left < 3100 and not any(done) # 10 times 350 are taken, and 550 have come in
