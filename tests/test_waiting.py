@@ -8,7 +8,7 @@ from common import MODEL, Async, Sync, both
 from llmchat import AsyncClient, Chat, Client, Sandbox
 from llmchat.sandbox import clouds
 from llmchat.sandbox.server import Cut, Fail
-from llmchat.engine.retries import Retry, wait_told
+from llmchat.engine.retries import Retry, retry_after
 
 SOON = {'retry-after-ms': '1'}
 BUSY, DAY = Fail(529, headers=SOON), Fail(429, headers={'retry-after': '86400'})
@@ -98,7 +98,7 @@ def test_aiohttp_is_for_async_clients():
 
 @pytest.mark.parametrize('text', ['', 'soon', '-', 'nan days', '12 monkeys', '0', '-3', 'nan', '-inf',
     'Fri, 31 Dec 1999 23:59:59 GMT', 'Fri, 31 Dec 99999999999 23:59:59 GMT'])
-def test_a_wait_that_is_none(text): assert wait_told({'retry-after': text}) is wait_told({'retry-after-ms': text}) is None
+def test_a_wait_that_is_none(text): assert retry_after({'retry-after': text}) is retry_after({'retry-after-ms': text}) is None
 
 @both
 @pytest.mark.parametrize('cloud', ['bedrock', 'vertex', 'foundry'])

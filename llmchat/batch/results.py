@@ -16,7 +16,7 @@ from typing import Any
 
 from fastcore.basics import patch
 
-from ..engine.request import _message, _prefilled
+from ..engine.request import as_message, prefilled
 from ..engine.turns import BaseChat
 from ..protocol.replies import contents, find_blocks
 from ..protocol.schemas import BadCall, check
@@ -117,7 +117,7 @@ class NoResult(LookupError):
 @patch(as_prop=True)
 def message(self: Result) -> Any: # `NoResult`, or the SDK's error, where there is none
     "The SDK's `Message`"
-    if self.type == 'succeeded': return _prefilled(_message(self.data['message']), self._prefill)
+    if self.type == 'succeeded': return prefilled(as_message(self.data['message']), self._prefill)
     if self.type == 'errored': raise result_error(self.data['error'])
     raise NoResult(f'There is no result of {self.id!r}: it is {self.type}')
 

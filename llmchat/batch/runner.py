@@ -21,7 +21,7 @@ from ..engine.drivers import Apply, Call, Close, Fetch, Flow, Read
 from .jobfile import is_json, Job, BatchPart
 from ..sdk.lazy import anthropic, httpx2
 from ..sdk.errors import stream_broken_error
-from ..engine.retries import wait_told
+from ..engine.retries import retry_after
 
 # %% ../../nbs/batch/01_runner.ipynb #6834950f
 class Body:
@@ -145,7 +145,7 @@ def on_failure(self: Runner, part: BatchPart, e: Exception) -> Flow:
         self.job.say(part=part.n, refused=type(e).__name__)
         self.refusals += 1
         if not isinstance(e, anthropic.RateLimitError) or self.refusals > 8: raise e
-        if (wait := wait_told(e.response.headers) or min(2**self.refusals, 60)) > 60: raise e
+        if (wait := retry_after(e.response.headers) or min(2**self.refusals, 60)) > 60: raise e
         yield from self.pause(wait)
     elif not isinstance(e, anthropic.APIError): raise e
     else: log.warning('Part %s of %s is in doubt: %s', part.n, self.job.path, type(e).__name__)

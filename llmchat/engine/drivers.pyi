@@ -5,7 +5,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-__all__ = ['Flow', 'PART', 'OPENED', 'Operation', 'Call', 'Open', 'Fetch', 'Read', 'Close', 'Apply', 'Run', 'Wait', 'End', 'SyncIO', 'perform', 'step', 'iterate', 'run', 'AsyncIO', 'async_step', 'async_iterate', 'async_run']
+__all__ = ['Flow', 'PART', 'OPENED', 'Operation', 'Call', 'Post', 'Open', 'Fetch', 'Read', 'Close', 'Apply', 'Run', 'Sleep', 'Wait', 'End', 'SyncIO', 'perform', 'step', 'iterate', 'run', 'AsyncIO', 'async_step', 'async_iterate', 'async_run']
 
 class Operation:
     """Something for the driver to do"""
@@ -15,8 +15,14 @@ class Call(Operation):
     path: str
     kw: dict[str, Any]
 @dataclass(frozen=True, slots=True)
+class Post(Operation):
+    """Send a request for a reply once; receives the HTTP response, which is open if it is a stream"""
+    body: bytes
+    options: dict[str, Any]
+    stream: bool = ...
+@dataclass(frozen=True, slots=True)
 class Open(Operation):
-    """Send a request whose reply is a stream; receives the HTTP response"""
+    """Let the SDK send a request whose reply is a stream; receives the HTTP response"""
     kw: dict[str, Any]
 @dataclass(frozen=True, slots=True)
 class Fetch(Operation):
@@ -41,6 +47,10 @@ class Run(Operation):
     groups: list[list[Generator[Any, Any, Any]]]
     here: int | None = ...
 @dataclass(frozen=True, slots=True)
+class Sleep(Operation):
+    """Do nothing for a while"""
+    seconds: float
+@dataclass(frozen=True, slots=True)
 class Wait(Operation):
     """Wait for what another flow finds out"""
     future: Future[Any]
@@ -54,11 +64,14 @@ class SyncIO:
     value: Any
     left: bool
     cli: Any
-    def __init__(self, cli: Any) -> None: ...
+    owner: Any
+    def __init__(self, cli: Any, owner: Any=None) -> None: ...
     def call(self, path: str, kw: dict[str, Any]) -> Any: ...
+    def post(self, body: bytes, options: dict[str, Any], stream: bool) -> Any: ...
     def open(self, kw: dict[str, Any]) -> Any: ...
     def fetch(self, path: str, kw: dict[str, Any]) -> None: ...
     def read(self) -> Any: ...
+    def sleep(self, seconds: float) -> None: ...
     def close(self) -> None: ...
     def leave(self, flow: Flow) -> None:
         """Close a flow whose operation another thread performs, and wake that thread where it waits for a piece"""
@@ -79,10 +92,14 @@ class AsyncIO(SyncIO):
     grouped: bool
     stops: bool
     response: Any
-    def call(self, path: str, kw: dict[str, Any]) -> Any: ...
+    def call(self, path: str, kw: dict[str, Any]) -> Any:
+        """Returns:
+            is awaited"""
+    async def post(self, body: bytes, options: dict[str, Any], stream: bool) -> Any: ...
     async def open(self, kw: dict[str, Any]) -> Any: ...
     async def fetch(self, path: str, kw: dict[str, Any]) -> None: ...
     async def read(self) -> Any: ...
+    async def sleep(self, seconds: float) -> None: ...
     async def close(self) -> None: ...
     async def apply(self, f: Callable[[], Any], timeout: float | None, thread: bool=True) -> Any: ...
     async def side_by_side(self, groups: list[list[Flow]], here: int | None=None) -> list[list[Any]]: ...

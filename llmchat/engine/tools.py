@@ -20,7 +20,7 @@ from typing import Any
 
 from fastcore.basics import noop
 
-from ..protocol.encoding import Schemas, to_send
+from ..protocol.encoding import Schemas
 from .drivers import Apply, Flow, Run, run, SyncIO
 from ..protocol.messages import media_type, mk_block, mk_msg, picture_block, sound_block
 from ..protocol.replies import find_blocks

@@ -7,8 +7,8 @@ Docs: https://llmchat-owner.github.io/llmchat/protocol/history.html.md"""
 # %% auto #0
 __all__ = ['only_in_replies', 'server_calls', 'any_call', 'plain_text', 'refused', 'request_fields', 'cannot_go', 'fitting',
            'root_call', 'blocks_of', 'may_wait', 'left_open', 'without_calls', 'joined', 'closed', 'within',
-           'capabilities', 'picture_size', 'Facts', 'facts', 'Dialog', 'names_container', 'sendable', 'alive',
-           'field_at']
+           'capabilities', 'picture_size', 'Facts', 'facts', 'Dialog', 'check_numbers', 'names_container', 'sendable',
+           'alive', 'field_at']
 
 # %% ../../nbs/protocol/07_history.ipynb #2933053b
 import base64, re
@@ -21,6 +21,7 @@ from typing import Any, get_args, get_type_hints, NamedTuple
 
 from fastcore.basics import patch
 
+from .encoding import dumps
 from .limits import image_size
 from .messages import Calls, each_msg, mk_block
 from ..sdk.lazy import anthropic
@@ -216,6 +217,15 @@ def fit(self: Dialog, i: int) -> None:
     content = fitting(msg['content'], self.unsent)
     if content is not msg['content']: self.fits[i] = {**msg, 'content': content}
 
+# %% ../../nbs/protocol/07_history.ipynb #951ae5f7
+def check_numbers(msg: dict[str, Any], what: str) -> None:
+    "`ValueError` for NaN and infinity in the input of a call: JSON does not have them"
+    for b in within(msg['content']):
+        if 'input' not in b: continue
+        try: dumps(b['input'], allow_nan=False)
+        except ValueError as e: raise ValueError(f'{what}: the input of {b.get("name")!r} has no JSON: {e}') from e
+        except TypeError: pass # It is for the SDK to write
+
 # %% ../../nbs/protocol/07_history.ipynb #af7f6040
 @patch
 def read(self: Dialog,
@@ -227,7 +237,9 @@ def read(self: Dialog,
     if len(h) < len(self.msgs) or not all(map(is_, self.msgs, h)): self.forget(h)
     n = len(self.msgs)
     role = self.msgs[-1]['role'] if n else None
-    for old, msg in zip(h[n:], each_msg(h[n:], what, role, n)): self.add(old if msg == old else msg)
+    for i, (old, msg) in enumerate(zip(h[n:], each_msg(h[n:], what, role, n)), n):
+        if not isinstance(msg['content'], str): check_numbers(msg, f'{what}[{i}]')
+        self.add(old if msg == old else msg)
     self.settle()
     return self.msgs
 

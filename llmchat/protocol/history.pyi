@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
-__all__ = ['only_in_replies', 'server_calls', 'any_call', 'plain_text', 'refused', 'request_fields', 'cannot_go', 'fitting', 'root_call', 'blocks_of', 'may_wait', 'left_open', 'without_calls', 'joined', 'closed', 'within', 'capabilities', 'picture_size', 'Facts', 'facts', 'Dialog', 'names_container', 'sendable', 'alive', 'field_at']
+__all__ = ['only_in_replies', 'server_calls', 'any_call', 'plain_text', 'refused', 'request_fields', 'cannot_go', 'fitting', 'root_call', 'blocks_of', 'may_wait', 'left_open', 'without_calls', 'joined', 'closed', 'within', 'capabilities', 'picture_size', 'Facts', 'facts', 'Dialog', 'check_numbers', 'names_container', 'sendable', 'alive', 'field_at']
 
 def request_fields() -> dict[Any, set[str]]:
     """Return the fields that requests may have, by kind of block"""
@@ -127,6 +127,8 @@ class Dialog:
         """Give up what the API says that a request cannot have: the container, fields of replies; False if nothing is"""
     def kept(self) -> dict[str, Any]:
         """Return what a saved chat keeps of it, next to its turns"""
+def check_numbers(msg: dict[str, Any], what: str) -> None:
+    """`ValueError` for NaN and infinity in the input of a call: JSON does not have them"""
 def names_container(container: Any) -> bool:
     """Does this setting say in which container code runs? It may say only what a new one shall have"""
 def sendable(h: list[dict[str, Any]], container: Any=None, unsent: Collection[tuple[str, str]]=...) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-__all__ = ['error_types', 'ErrorType', 'error_class', 'error_type', 'stream_error', 'stream_broken_error', 'short_repr', 'not_a_reply_error']
+__all__ = ['error_types', 'ErrorType', 'error_class', 'error_type', 'stream_error', 'error_status', 'stream_broken_error', 'short_repr', 'not_a_reply_error']
 
 class ErrorType(NamedTuple):
     """How HTTP, the SDK and the API express one type of error"""
@@ -35,6 +35,14 @@ def stream_error(ev: dict[str, Any], response: Any) -> Exception:
 
     Returns:
         Of the class that this error has with a status of its own"""
+def error_status(e: Any) -> int:
+    """Return the status that an error has of its own, also where it came in a reply with the status 200
+
+    Args:
+        e: An `APIStatusError` of the SDK
+
+    Returns:
+        HTTP status"""
 def stream_broken_error(request: Any, cause: BaseException | None=None) -> Exception:
     """Return the SDK's error for a reply that broke off
 

@@ -13,7 +13,7 @@ class Private:
     where: str
     use: str
     without: str
-private: tuple[Private, Private, Private, Private, Private, Private, Private, Private, Private]
+private: tuple[Private, Private, Private, Private, Private, Private]
 def owners(p: Private) -> list[Any]:
     """Return what should have a name; `None` for a module that is no longer there"""
 def gone() -> list[str]:
