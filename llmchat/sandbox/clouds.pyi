@@ -3,23 +3,41 @@
 from llmchat.protocol.limits import Json
 from typing import Any
 
-__all__ = ['unwrapped', 'frame', 'bedrock', 'vertex', 'foundry']
+__all__ = ['wrapped', 'frame_headers', 'unwrapped', 'frame_header', 'frame', 'as_amazon', 'cloud_client', 'bedrock', 'vertex', 'foundry']
 
+wrapped: Any
 def unwrapped(request: Any) -> Any:
-    """A request out of its envelope
+    """Return a request out of its envelope
 
     Args:
         request: An HTTP request as a cloud gets it
 
     Returns:
         As the API itself would get it"""
+def frame_header(name: str, value: str) -> bytes:
+    """Return a header of a frame"""
+frame_headers: Any
 def frame(event: Json) -> bytes:
-    """An event as Amazon sends it
+    """Return an event as Amazon sends it
 
     Args:
         event: An event of a stream"""
+def as_amazon(res: Any, is_async: bool=False) -> Any:
+    """Return a response as Bedrock gives it
+
+    Args:
+        res: A response of the sandbox
+        is_async: Is it read by an async client?"""
+def cloud_client(kind: str, sb: Any, is_async: bool=False, **kw: Any) -> Any:
+    """Return a client of the SDK for a cloud whose requests end in a sandbox
+
+    Args:
+        kind: As the SDK names it: 'Bedrock', 'Vertex' or 'Foundry'
+        sb: A `Sandbox`
+        is_async: The SDK's async client?
+        kw: For its constructor"""
 def bedrock(sb: Any, is_async: bool=False, **kw: Any) -> Any:
-    """A client for Amazon Bedrock whose requests end in a sandbox
+    """Return a client for Amazon Bedrock whose requests end in a sandbox
 
     Args:
         sb: A `Sandbox`
@@ -29,7 +47,7 @@ def bedrock(sb: Any, is_async: bool=False, **kw: Any) -> Any:
     Returns:
         `AnthropicBedrock` or its async twin; its streams need the package botocore"""
 def vertex(sb: Any, is_async: bool=False, **kw: Any) -> Any:
-    """A client for Google's Vertex AI whose requests end in a sandbox
+    """Return a client for Google's Vertex AI whose requests end in a sandbox
 
     Args:
         sb: A `Sandbox`
@@ -39,7 +57,7 @@ def vertex(sb: Any, is_async: bool=False, **kw: Any) -> Any:
     Returns:
         `AnthropicVertex` or its async twin"""
 def foundry(sb: Any, is_async: bool=False, **kw: Any) -> Any:
-    """A client for Microsoft's Foundry whose requests end in a sandbox
+    """Return a client for Microsoft's Foundry whose requests end in a sandbox
 
     Args:
         sb: A `Sandbox`

@@ -4,18 +4,51 @@ from dataclasses import dataclass
 from llmchat.protocol.limits import Json
 from llmchat.sandbox.responses import Answer
 from typing import Any
+import anthropic
 
-__all__ = ['passed', 'Passthrough']
+__all__ = ['passed', 'create_args', 'refused_answer', 'Passthrough', 'in_thread']
 
 passed: str
+def create_args(body: Json, model: str | None=None) -> Json:
+    """Return arguments of `messages.create` that send a body as it is
+
+    Args:
+        body: Body of a request
+        model: Model to ask; None: the one of the body"""
+def refused_answer(e: anthropic.APIStatusError) -> Answer:
+    """Return an answer that says the same
+
+    Args:
+        e: What the model's server had against the request"""
 @dataclass
-class _Passthrough:
+class Passthrough:
+    """A reply that a model gives"""
     cli: Any = ...
     model: str | None = ...
-    _made: dict[bool, Any] = ...
-class Passthrough(_Passthrough):
-    """A reply that a model gives"""
+    made: dict[bool, Any] = ...
     def __call__(self, body: Json) -> Answer:
-        """Ask, and wait for the answer or its beginning"""
+        """Returns:
+            Of a stream, when it begins"""
+    def open(self, body: Json, is_async: bool=False) -> Any:
+        """Return the call that passes a request on, not yet made
+
+        Args:
+            body: Body of a request
+            is_async: By an async client?
+
+        Returns:
+            A context manager"""
     async def asend(self, body: Json) -> Answer:
-        """The same, while others go on"""
+        """Return what the model answers, while other tasks go on
+
+        Args:
+            body: Body of a request
+
+        Returns:
+            Of a stream, when it begins"""
+async def in_thread(reply: Passthrough, body: Json) -> Answer:
+    """Return what a sync client answers, while other tasks go on
+
+    Args:
+        reply: With a sync client
+        body: Body of a request"""
