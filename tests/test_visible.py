@@ -37,7 +37,6 @@ not_yet = {
     'engine/02_streams.ipynb',
     'engine/03_retries.ipynb',
     'engine/04_model_info.ipynb',
-    'engine/05_tools.ipynb',
     'engine/06_request.ipynb',
     'engine/07_structured.ipynb',
     'engine/09_storage.ipynb',
