@@ -27,7 +27,6 @@ not_yet = {
     'sandbox/08_batches.ipynb',
     'sandbox/10_clouds.ipynb',
     # protocol
-    'protocol/06_encoding.ipynb',
     'protocol/08_requests.ipynb',
     # sdk
     'sdk/01_clients.ipynb',
