@@ -23,7 +23,7 @@ class AsyncClient(BaseClient):
             maxthinktok: Thinking budget in tokens, 1024 or more and below `maxtok`; 0: none
             think: Effort of thinking, where there is no budget; None: no thinking
             prefill: The reply begins with this
-            stream: Give the text as it comes?
+            stream: Return the text piece by piece?
             stop: Sequences at which the reply ends
             tools: Functions, classes, dict schemas, server tools
             tool_choice: As `mk_tool_choice` takes it
@@ -43,7 +43,7 @@ class AsyncClient(BaseClient):
             maxthinktok: Thinking budget in tokens, 1024 or more and below `maxtok`; 0: none
             think: Effort of thinking, where there is no budget; None: no thinking
             prefill: The reply begins with this
-            stream: Give the text as it comes?
+            stream: Return the text piece by piece?
             stop: Sequences at which the reply ends
             tools: Functions, classes, dict schemas, server tools
             tool_choice: As `mk_tool_choice` takes it
@@ -63,7 +63,7 @@ class AsyncClient(BaseClient):
             maxthinktok: Thinking budget in tokens, 1024 or more and below `maxtok`; 0: none
             think: Effort of thinking, where there is no budget; None: no thinking
             prefill: The reply begins with this
-            stream: Give the text as it comes?
+            stream: Return the text piece by piece?
             stop: Sequences at which the reply ends
             tools: Functions, classes, dict schemas, server tools
             tool_choice: As `mk_tool_choice` takes it

@@ -23,21 +23,27 @@ from .display.notebook import inline, show_chat, show_reply, Spent, spent_line
 from .display.plot import Plot, plot_spent
 from .engine.drivers import Flow, run, SyncIO
 from .engine.loading import file_model, read_chat, warn_left_out
-from .engine.model_info import model_info
 from .engine.request import BaseClient
+from .engine.resume import resume
 from .engine.storage import ChatJournal, write_json
 from .engine.streams import Stream
+from .engine.turns import BaseChat
+from .protocol.history import Dialog
+from .protocol.requests import ChatSettings, Effort, Settings
+from .protocol.usage import Ledger, usage_table
+from .sdk.lazy import anthropic
+
+# %% ../nbs/00_core.ipynb #4981e500
+from .engine.model_info import model_info
 from .engine.structured import ReplyError
 from .engine.tools import fetch_conf, mk_funcres, mk_tool, mk_toolres, search_conf, Toolbox, ToolResult
-from .engine.turns import BaseChat, LimitReached, turn_from
+from .engine.turns import LimitReached
 from .protocol.events import Thinking
-from .protocol.history import Dialog
 from .protocol.messages import mk_doc, mk_msg, mk_msgs, URL
 from .protocol.replies import contents, find_block, find_blocks
-from .protocol.requests import ChatSettings, Effort, mk_tool_choice, Settings
-from .protocol.usage import Ledger, Usage, usage, usage_table
-from .sdk.lazy import anthropic, find_model, models
-from .sdk.secrets import check_picklable, own_values
+from .protocol.requests import mk_tool_choice
+from .protocol.usage import Usage, usage
+from .sdk.lazy import find_model, models
 
 # %% ../nbs/00_core.ipynb #cb9dc2ec
 _all_ = ['Chat', 'Client', 'LimitReached', 'ReplyError', 'Stream', 'Thinking', 'ToolResult', 'URL', 'Usage', 'contents',
@@ -55,7 +61,7 @@ class Client(BaseClient):
         maxthinktok: int = 0, # Thinking budget in tokens, 1024 or more and below `maxtok`; 0: none
         think: Effort | None = None, # Effort of thinking, where there is no budget; None: no thinking
         prefill: str = '', # The reply begins with this
-        stream: bool = False, # Give the text as it comes?
+        stream: bool = False, # Return the text piece by piece?
         stop: str | list[str] | None = None, # Sequences at which the reply ends
         tools: Any = None, # Functions, classes, dict schemas, server tools
         tool_choice: Any = None, # As `mk_tool_choice` takes it
@@ -64,7 +70,7 @@ class Client(BaseClient):
         thinking: bool | dict[str, Any] = False, # Does a stream give the thinking too? A dict: the SDK's setting
         **kw: Unpack[Settings] # `cache`, where it is not the client's; the rest is for the SDK's `messages.create`
     ) -> 'anthropic.types.Message | Stream': # The SDK's `Message`, or a stream whose `value` it is at its end
-        "Ask the model; `ValueError` or `TypeError` before anything is sent, errors of the SDK's `APIError` after"
+        "Send messages; `ValueError` or `TypeError` before anything is sent, errors of the SDK's `APIError` after"
         return self._ask(msgs, stream, cb, events, thinking, tools, sp=sp, temp=temp, maxtok=maxtok,
             maxthinktok=maxthinktok, think=think, prefill=prefill, stop=stop, tool_choice=tool_choice, **kw)
 
@@ -80,12 +86,12 @@ def _repr_markdown_(self: BaseClient) -> str:
 # %% ../nbs/00_core.ipynb #d0610c5f
 @patch(as_prop=True)
 def stop_reason(self: BaseClient) -> str | None:
-    "Why the last reply ended"
+    "Return why the last reply ended"
     return self.result and self.result.stop_reason
 
 @patch(as_prop=True)
 def stop_sequence(self: BaseClient) -> str | None:
-    "The stop sequence at which the last reply ended, if it was one"
+    "Return the stop sequence at which the last reply ended, if it was one"
     return self.result and self.result.stop_sequence
 
 # %% ../nbs/00_core.ipynb #4e3b5f1c
@@ -104,7 +110,7 @@ def structured(self: Client,
     msgs: Any, # A prompt or a dialog, as for a call
     tools: Any, # Functions, or classes whose constructor is the schema
     ns: Any = None, # More functions that may run, by name
-    retries: int = 0, # How often the model may try again after being told what was wrong
+    retries: int = 0, # How often the model may read what was wrong, and try again
     **kw: Unpack[Settings]
 ) -> list[Any]: # The values of the calls that the model made: what functions returned, instances of classes
     "Ask for calls and make them; `ReplyError` if there was none, or they did not fit"
@@ -115,7 +121,7 @@ def structured(self: Client,
 def parse(self: Client,
     msgs: Any, # A prompt or a dialog, as for a call
     T: Any, # Pydantic model, dataclass, TypedDict, `list[int]`, `Literal` …
-    retries: int = 0, # How often the model may try again after being told what was wrong
+    retries: int = 0, # How often the model may read what was wrong, and try again
     **kw: Unpack[Settings]
 ) -> Any: # An object of type `T`
     "Ask for one object of a type; `ReplyError` if the reply does not fit"
@@ -135,10 +141,10 @@ class Chat(BaseChat):
     @delegates(Client.__call__, but=['msgs'])
     def __call__(self,
         pr: Any = None, # Prompt, as `mk_msg` takes it; a list is one message of several parts; None: go on
-        stream: bool = False, # Give the text as it comes?
+        stream: bool = False, # Return the text piece by piece?
         **kwargs: Unpack[ChatSettings]
     ) -> 'anthropic.types.Message | Stream': # The SDK's `Message`, or a stream whose `value` it is at its end
-        "One turn; `ValueError` or `TypeError` before anything is sent, errors of the SDK's `APIError` after"
+        "Make one turn; `ValueError` or `TypeError` before anything is sent, errors of the SDK's `APIError` after"
         return self._run_turn(pr, stream, **kwargs)
 
     def __enter__(self) -> 'Chat': return self
@@ -149,22 +155,21 @@ class Chat(BaseChat):
 # %% ../nbs/00_core.ipynb #419202b4
 @patch
 def _repr_markdown_(self: BaseChat) -> str:
-    talk = show_chat(self.h, self.spent, self.settings['sp'], most=10) or 'No reply yet'
-    return f'{talk}\n\n{usage_table(self.use, self._ledger.costs)}'
+    turns = show_chat(self.h, self.spent, self.settings['sp'], most=10) or 'No reply yet'
+    return f'{turns}\n\n{usage_table(self.use, self._ledger.costs)}'
 
 # %% ../nbs/00_core.ipynb #a23aa4c2
 @patch
 @delegates(Client.structured)
 def structured(self: Chat, pr: Any, tools: Any, ns: Any = None, retries: int = 0,
-    **kwargs: Unpack[ChatSettings]) -> list[Any]:
-    "As for a client, as a turn of this chat"
+    **kwargs: Unpack[ChatSettings]) -> list[Any]: # The values
+    "Ask for calls and make them, as a turn of this chat"
     return self._run_structured(pr, tools, ns, retries, **kwargs)
 
-# %% ../nbs/00_core.ipynb #44044f77
 @patch
 @delegates(Client.parse)
 def parse(self: Chat, pr: Any, T: Any, retries: int = 0, **kwargs: Unpack[ChatSettings]) -> Any:
-    "As for a client, as a turn of this chat"
+    "Ask for one object of a type, as a turn of this chat"
     return self._run_parse(pr, T, retries, **kwargs)
 
 # %% ../nbs/00_core.ipynb #b9a902a3
@@ -179,24 +184,20 @@ def undo(self: BaseChat,
     loop: bool = False # All turns since the last prompt, as `toolloop` makes them, and not only the last one?
 ) -> list[dict[str, Any]]: # The messages that were added
     "Take the last turn back; `RuntimeError` in the middle of a turn, `ValueError` if there is none"
+    def flow() -> Flow:
+        yield from () # There is nothing to wait for
+        n = self._last_turns(loop)
+        taken = self.h[min(t.start for t in self._turns[-n:]):]
+        self._adopt(self._draft(n), n)
+        return taken
     io = SyncIO(None)
-    return run(self._alone(self._undone(loop), io), io)
-
-# %% ../nbs/00_core.ipynb #f97fb079
-@patch
-def _undone(self: BaseChat, loop: bool) -> Flow:
-    "The flow of `undo`"
-    yield from () # There is nothing to wait for
-    n = self._last_turns(loop)
-    taken = self.h[min(t.start for t in self._turns[-n:]):]
-    self._adopt(self._draft(n), n)
-    return taken
+    return run(self._alone(flow(), io), io)
 
 # %% ../nbs/00_core.ipynb #9b012c93
 @patch
 @delegates(Client.__call__, but=['msgs'])
 def retry(self: Chat,
-    stream: bool = False, # Give the text as it comes?
+    stream: bool = False, # Return the text piece by piece?
     loop: bool = False, # Ask the last prompt again by `toolloop`, in place of all turns since then?
     max_steps: int = 10, # As for `toolloop`
     cont_func: Callable[..., Any] = noop, # As for `toolloop`
@@ -209,13 +210,13 @@ def retry(self: Chat,
 # %% ../nbs/00_core.ipynb #1bea8c92
 @patch
 def fork(self: BaseChat) -> Self:
-    "A copy with the same client and settings that goes its own way; its totals begin at zero"
+    "Return a copy with the same client and settings that goes its own way; its totals begin at zero"
     return self._copy(deepcopy(self.h), calls=0, _ledger=Ledger(), _dialog=Dialog(self._dialog.unsent))
 
 # %% ../nbs/00_core.ipynb #10aed56e
 @patch
 def save(self: BaseChat,
-    path: Any # A file; one that exists is replaced
+    path: Any # Of a file; one that exists is replaced
 ) -> None: # `OSError` if it cannot be written; the old file is then as it was
     "Write the chat to a file, for its owner alone"
     write_json(path, self._state())
@@ -233,74 +234,43 @@ def load(cls: BaseChat,
     warn_left_out(path, data, kw)
     about = dict(model=file_model(data.get('model')), cont_pr=data.get('cont_pr')) | data['settings']
     chat = cls(**(about | kw), cli=cli)
-    chat._resume(data)
+    resume(chat, data)
     if journal is not None: chat._write_to(journal)
     elif old: chat._record = ChatJournal(old, chat.h, data)
     return chat
 
-# %% ../nbs/00_core.ipynb #8d412be4
-@patch
-def _resume(self: BaseChat, data: dict[str, Any]) -> None:
-    "Go on from what was kept"
-    self.h, self.calls = data['h'], data.get('calls', 0)
-    self._asked, msgs = data.get('approve', False), [*self.h, *(m for t in data.get('turns', []) for m in t['old'])]
-    self._from_file = {b['id'] for m in msgs for b in find_blocks(m, 'tool_use')}
-    self.last = self.h[-data['last']:] if data.get('last') else []
-    self._paused = self.h[-1] if data.get('paused') else None
-    self._turns = [*map(turn_from, data.get('turns', []))]
-    self._dialog.unsent = {(str(kind), str(name)) for kind, name in data.get('unsent', [])}
-    if 'use' in data: self._ledger.resume(data)
-
-# %% ../nbs/00_core.ipynb #61313d30
-@patch
-def _picklable(self: BaseChat) -> dict[str, Any]:
-    "What travels to another process"
-    settings = {k: check_picklable(v, f'{k}=') for k, v in self.settings.items() if k not in ('tools', *own_values)}
-    tools = self.settings['tools']
-    each = tools if isinstance(tools, (list, tuple)) else [tools]
-    for f in each: check_picklable(f, f'the tool {getattr(f, "__name__", None) or getattr(f, "name", f)!r}')
-    kept = {k: v for k, v in vars(self).items() if k not in ('_at_work', '_record', '_paused', 'ns')}
-    more = dict(ns=check_picklable(self.ns, 'ns='), paused=self._paused is not None)
-    return kept | more | dict(settings=settings | dict(tools=tools))
-
-@patch
-def _unpickle(self: BaseChat, kept: dict[str, Any]) -> None:
-    "Go on from what came from another process"
-    paused = kept.pop('paused')
-    vars(self).update(kept, _at_work={}, _record=None)
-    self._paused = self.h[-1] if paused else None
-
 # %% ../nbs/00_core.ipynb #b685b3c6
 @patch(as_prop=True)
 def spent(self: BaseChat) -> list[Spent]:
-    "What each turn took, as far as it was made by this chat"
+    "Return tokens and cost of each turn that this chat has made"
     sums = [(t, t.usage.summed()) for t in self._turns]
     return [Spent(t.start, t.end, t.model, s.use, s.cost) for t, s in sums]
 
+# %% ../nbs/00_core.ipynb #d933a6d5
 @patch
 def plot(self: BaseChat) -> Plot:
-    "Tokens and cost over the turns; `ImportError` without matplotlib, `ValueError` without turns"
+    "Draw tokens and cost over the turns; `ImportError` without matplotlib, `ValueError` without turns"
     return plot_spent(self.spent)
-
-# %% ../nbs/00_core.ipynb #437ea1f0
-@patch
-def to_html(self: BaseChat,
-    path: str | Path | None = None, # Where to; an existing file is replaced; None: nowhere
-    title: str | None = None # None: the beginning of the first prompt
-) -> str | Path: # The page, or where it was written to
-    "The conversation as one HTML file, which `Chat.load` reads"
-    total = spent_line(self.use, self.cost)
-    page = mk_page(self.h, self.spent, self.settings['sp'], title=title, total=total, data=self._state())
-    page = self._clean(page)
-    return page if path is None else write_page(path, page)
 
 # %% ../nbs/00_core.ipynb #92fdc03f
 @patch
 def to_md(self: BaseChat,
-    path: str | Path | None = None, # Where to; pictures become files in a folder beside it; None: nowhere
+    path: str | Path | None = None, # Of a file; pictures become files in a folder beside it; None: none is written
     title: str | None = None # None: the beginning of the first prompt
 ) -> str | Path: # Markdown, or where it was written to
-    "The conversation as Markdown"
+    "Return the conversation as Markdown, or write it to a file"
     picture, total = inline if path is None else Beside(path), spent_line(self.use, self.cost)
     text = self._clean(mk_md(self.h, self.spent, self.settings['sp'], title, total, picture))
     return text if path is None else write_page(path, text)
+
+# %% ../nbs/00_core.ipynb #437ea1f0
+@patch
+def to_html(self: BaseChat,
+    path: str | Path | None = None, # Of a file, which is replaced; None: none is written
+    title: str | None = None # None: the beginning of the first prompt
+) -> str | Path: # The page, or where it was written to
+    "Return the conversation as one HTML page, which `Chat.load` reads, or write it to a file"
+    total = spent_line(self.use, self.cost)
+    page = mk_page(self.h, self.spent, self.settings['sp'], title=title, total=total, data=self._state())
+    page = self._clean(page)
+    return page if path is None else write_page(path, page)

@@ -24,7 +24,7 @@ class Client(BaseClient):
     """Single calls: each is sent what it is given, and nothing is remembered but the totals"""
     @overload
     def __call__(self, msgs: Any, sp: Any='', temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', *, stream: Literal[True], stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=...) -> Stream:
-        """Ask the model; `ValueError` or `TypeError` before anything is sent, errors of the SDK's `APIError` after
+        """Send messages; `ValueError` or `TypeError` before anything is sent, errors of the SDK's `APIError` after
 
         Args:
             msgs: A prompt, or a list that is a dialog: user, assistant, user …; each as `mk_msg` takes it
@@ -34,7 +34,7 @@ class Client(BaseClient):
             maxthinktok: Thinking budget in tokens, 1024 or more and below `maxtok`; 0: none
             think: Effort of thinking, where there is no budget; None: no thinking
             prefill: The reply begins with this
-            stream: Give the text as it comes?
+            stream: Return the text piece by piece?
             stop: Sequences at which the reply ends
             tools: Functions, classes, dict schemas, server tools
             tool_choice: As `mk_tool_choice` takes it
@@ -46,7 +46,7 @@ class Client(BaseClient):
             The SDK's `Message`, or a stream whose `value` it is at its end"""
     @overload
     def __call__(self, msgs: Any, sp: Any='', temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stream: Literal[False]=False, stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, *, cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=...) -> anthropic.types.Message:
-        """Ask the model; `ValueError` or `TypeError` before anything is sent, errors of the SDK's `APIError` after
+        """Send messages; `ValueError` or `TypeError` before anything is sent, errors of the SDK's `APIError` after
 
         Args:
             msgs: A prompt, or a list that is a dialog: user, assistant, user …; each as `mk_msg` takes it
@@ -56,7 +56,7 @@ class Client(BaseClient):
             maxthinktok: Thinking budget in tokens, 1024 or more and below `maxtok`; 0: none
             think: Effort of thinking, where there is no budget; None: no thinking
             prefill: The reply begins with this
-            stream: Give the text as it comes?
+            stream: Return the text piece by piece?
             stop: Sequences at which the reply ends
             tools: Functions, classes, dict schemas, server tools
             tool_choice: As `mk_tool_choice` takes it
@@ -68,7 +68,7 @@ class Client(BaseClient):
             The SDK's `Message`, or a stream whose `value` it is at its end"""
     @overload
     def __call__(self, msgs: Any, sp: Any='', temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', *, stream: bool, stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=...) -> anthropic.types.Message | Stream:
-        """Ask the model; `ValueError` or `TypeError` before anything is sent, errors of the SDK's `APIError` after
+        """Send messages; `ValueError` or `TypeError` before anything is sent, errors of the SDK's `APIError` after
 
         Args:
             msgs: A prompt, or a list that is a dialog: user, assistant, user …; each as `mk_msg` takes it
@@ -78,7 +78,7 @@ class Client(BaseClient):
             maxthinktok: Thinking budget in tokens, 1024 or more and below `maxtok`; 0: none
             think: Effort of thinking, where there is no budget; None: no thinking
             prefill: The reply begins with this
-            stream: Give the text as it comes?
+            stream: Return the text piece by piece?
             stop: Sequences at which the reply ends
             tools: Functions, classes, dict schemas, server tools
             tool_choice: As `mk_tool_choice` takes it
@@ -108,7 +108,7 @@ class Client(BaseClient):
             msgs: A prompt or a dialog, as for a call
             tools: Functions, or classes whose constructor is the schema
             ns: More functions that may run, by name
-            retries: How often the model may try again after being told what was wrong
+            retries: How often the model may read what was wrong, and try again
 
         Returns:
             The values of the calls that the model made: what functions returned, instances of classes"""
@@ -120,7 +120,7 @@ class Client(BaseClient):
             msgs: A prompt or a dialog, as for a call
             tools: Functions, or classes whose constructor is the schema
             ns: More functions that may run, by name
-            retries: How often the model may try again after being told what was wrong
+            retries: How often the model may read what was wrong, and try again
 
         Returns:
             The values of the calls that the model made: what functions returned, instances of classes"""
@@ -131,7 +131,7 @@ class Client(BaseClient):
         Args:
             msgs: A prompt or a dialog, as for a call
             T: Pydantic model, dataclass, TypedDict, `list[int]`, `Literal` …
-            retries: How often the model may try again after being told what was wrong
+            retries: How often the model may read what was wrong, and try again
 
         Returns:
             An object of type `T`"""
@@ -142,7 +142,7 @@ class Client(BaseClient):
         Args:
             msgs: A prompt or a dialog, as for a call
             T: Pydantic model, dataclass, TypedDict, `list[int]`, `Literal` …
-            retries: How often the model may try again after being told what was wrong
+            retries: How often the model may read what was wrong, and try again
 
         Returns:
             An object of type `T`"""
@@ -152,11 +152,11 @@ class Chat(BaseChat):
     """A conversation: `h` is its history, each call a turn"""
     @overload
     def __call__(self, pr: Any=None, *, stream: Literal[True], sp: Any='', temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=..., approve: Callable[[Any], Any] | None=..., parallel: bool=..., max_result: int=..., max_cost: float | None=..., max_calls: int | None=...) -> Stream:
-        """One turn; `ValueError` or `TypeError` before anything is sent, errors of the SDK's `APIError` after
+        """Make one turn; `ValueError` or `TypeError` before anything is sent, errors of the SDK's `APIError` after
 
         Args:
             pr: Prompt, as `mk_msg` takes it; a list is one message of several parts; None: go on
-            stream: Give the text as it comes?
+            stream: Return the text piece by piece?
             sp: System prompt: a string, or text blocks that may carry cache breakpoints
             temp: Temperature from 0 to 1, for older models; None: not sent
             maxtok: Most tokens that the reply may have, thinking included
@@ -174,11 +174,11 @@ class Chat(BaseChat):
             The SDK's `Message`, or a stream whose `value` it is at its end"""
     @overload
     def __call__(self, pr: Any=None, stream: Literal[False]=False, *, sp: Any='', temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=..., approve: Callable[[Any], Any] | None=..., parallel: bool=..., max_result: int=..., max_cost: float | None=..., max_calls: int | None=...) -> anthropic.types.Message:
-        """One turn; `ValueError` or `TypeError` before anything is sent, errors of the SDK's `APIError` after
+        """Make one turn; `ValueError` or `TypeError` before anything is sent, errors of the SDK's `APIError` after
 
         Args:
             pr: Prompt, as `mk_msg` takes it; a list is one message of several parts; None: go on
-            stream: Give the text as it comes?
+            stream: Return the text piece by piece?
             sp: System prompt: a string, or text blocks that may carry cache breakpoints
             temp: Temperature from 0 to 1, for older models; None: not sent
             maxtok: Most tokens that the reply may have, thinking included
@@ -196,11 +196,11 @@ class Chat(BaseChat):
             The SDK's `Message`, or a stream whose `value` it is at its end"""
     @overload
     def __call__(self, pr: Any=None, *, stream: bool, sp: Any='', temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=..., approve: Callable[[Any], Any] | None=..., parallel: bool=..., max_result: int=..., max_cost: float | None=..., max_calls: int | None=...) -> anthropic.types.Message | Stream:
-        """One turn; `ValueError` or `TypeError` before anything is sent, errors of the SDK's `APIError` after
+        """Make one turn; `ValueError` or `TypeError` before anything is sent, errors of the SDK's `APIError` after
 
         Args:
             pr: Prompt, as `mk_msg` takes it; a list is one message of several parts; None: go on
-            stream: Give the text as it comes?
+            stream: Return the text piece by piece?
             sp: System prompt: a string, or text blocks that may carry cache breakpoints
             temp: Temperature from 0 to 1, for older models; None: not sent
             maxtok: Most tokens that the reply may have, thinking included
@@ -220,25 +220,25 @@ class Chat(BaseChat):
     def __exit__(self, *exc: Any) -> None: ...
     @overload
     def structured(self, pr: Any, tools: Callable[..., _T] | Sequence[Callable[..., _T]], ns: Any=None, retries: int=0, *, temp: float | None=..., maxtok: int=..., maxthinktok: int=..., think: Effort | None=..., prefill: str=..., stop: str | list[str] | None=..., tool_choice: Any=..., cb: Any=..., events: bool=..., thinking: bool | dict[str, Any]=..., cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=..., sp: str | list[dict[str, Any]]=..., approve: Callable[[Any], Any] | None=..., parallel: bool=..., max_result: int=..., max_cost: float | None=..., max_calls: int | None=...) -> list[_T]:
-        """As for a client, as a turn of this chat
+        """Ask for calls and make them, as a turn of this chat
 
         Returns:
-            The values of the calls that the model made: what functions returned, instances of classes"""
+            The values"""
     @overload
     def structured(self, pr: Any, tools: Any, ns: Any=None, retries: int=0, *, temp: float | None=..., maxtok: int=..., maxthinktok: int=..., think: Effort | None=..., prefill: str=..., stop: str | list[str] | None=..., tool_choice: Any=..., cb: Any=..., events: bool=..., thinking: bool | dict[str, Any]=..., cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=..., sp: str | list[dict[str, Any]]=..., approve: Callable[[Any], Any] | None=..., parallel: bool=..., max_result: int=..., max_cost: float | None=..., max_calls: int | None=...) -> list[Any]:
-        """As for a client, as a turn of this chat
+        """Ask for calls and make them, as a turn of this chat
 
         Returns:
-            The values of the calls that the model made: what functions returned, instances of classes"""
+            The values"""
     @overload
     def parse(self, pr: Any, T: type[_T], retries: int=0, **kwargs: Unpack[ChatSettings]) -> _T:
-        """As for a client, as a turn of this chat
+        """Ask for one object of a type, as a turn of this chat
 
         Returns:
             An object of type `T`"""
     @overload
     def parse(self, pr: Any, T: Any, retries: int=0, **kwargs: Unpack[ChatSettings]) -> Any:
-        """As for a client, as a turn of this chat
+        """Ask for one object of a type, as a turn of this chat
 
         Returns:
             An object of type `T`"""
@@ -249,7 +249,7 @@ class Chat(BaseChat):
         """Ask the last turn again; if that fails, all is as it was
 
         Args:
-            stream: Give the text as it comes?
+            stream: Return the text piece by piece?
             loop: Ask the last prompt again by `toolloop`, in place of all turns since then?
             max_steps: As for `toolloop`
             cont_func: As for `toolloop`
@@ -274,7 +274,7 @@ class Chat(BaseChat):
         """Ask the last turn again; if that fails, all is as it was
 
         Args:
-            stream: Give the text as it comes?
+            stream: Return the text piece by piece?
             loop: Ask the last prompt again by `toolloop`, in place of all turns since then?
             max_steps: As for `toolloop`
             cont_func: As for `toolloop`
@@ -299,7 +299,7 @@ class Chat(BaseChat):
         """Ask the last turn again; if that fails, all is as it was
 
         Args:
-            stream: Give the text as it comes?
+            stream: Return the text piece by piece?
             loop: Ask the last prompt again by `toolloop`, in place of all turns since then?
             max_steps: As for `toolloop`
             cont_func: As for `toolloop`

@@ -46,10 +46,10 @@ class BaseClient(Totals):
     def _repr_markdown_(self) -> str: ...
     @property
     def stop_reason(self) -> str | None:
-        """Why the last reply ended"""
+        """Return why the last reply ended"""
     @property
     def stop_sequence(self) -> str | None:
-        """The stop sequence at which the last reply ended, if it was one"""
+        """Return the stop sequence at which the last reply ended, if it was one"""
     @property
     def sdk(self) -> Any:
         """The SDK client for this process and event loop, to be used and not to be changed: others may have it"""

@@ -75,12 +75,12 @@ class BaseChat(Totals):
         Returns:
             The messages that were added"""
     def fork(self) -> Self:
-        """A copy with the same client and settings that goes its own way; its totals begin at zero"""
+        """Return a copy with the same client and settings that goes its own way; its totals begin at zero"""
     def save(self, path: Any) -> None:
         """Write the chat to a file, for its owner alone
 
         Args:
-            path: A file; one that exists is replaced
+            path: Of a file; one that exists is replaced
 
         Returns:
             `OSError` if it cannot be written; the old file is then as it was"""
@@ -98,27 +98,27 @@ class BaseChat(Totals):
             A chat that goes on; where it asked before tools ran, none runs before there is an `approve` again"""
     @property
     def spent(self) -> list[Spent]:
-        """What each turn took, as far as it was made by this chat"""
+        """Return tokens and cost of each turn that this chat has made"""
     def plot(self) -> Plot:
-        """Tokens and cost over the turns; `ImportError` without matplotlib, `ValueError` without turns"""
-    def to_html(self, path: str | Path | None=None, title: str | None=None) -> str | Path:
-        """The conversation as one HTML file, which `Chat.load` reads
-
-        Args:
-            path: Where to; an existing file is replaced; None: nowhere
-            title: None: the beginning of the first prompt
-
-        Returns:
-            The page, or where it was written to"""
+        """Draw tokens and cost over the turns; `ImportError` without matplotlib, `ValueError` without turns"""
     def to_md(self, path: str | Path | None=None, title: str | None=None) -> str | Path:
-        """The conversation as Markdown
+        """Return the conversation as Markdown, or write it to a file
 
         Args:
-            path: Where to; pictures become files in a folder beside it; None: nowhere
+            path: Of a file; pictures become files in a folder beside it; None: none is written
             title: None: the beginning of the first prompt
 
         Returns:
             Markdown, or where it was written to"""
+    def to_html(self, path: str | Path | None=None, title: str | None=None) -> str | Path:
+        """Return the conversation as one HTML page, which `Chat.load` reads, or write it to a file
+
+        Args:
+            path: Of a file, which is replaced; None: none is written
+            title: None: the beginning of the first prompt
+
+        Returns:
+            The page, or where it was written to"""
 class LimitReached(RuntimeError):
     """The chat has spent what it may: `max_cost` or `max_calls`"""
 def newest_results(h: list[dict[str, Any]]) -> list[dict[str, Any]]:
