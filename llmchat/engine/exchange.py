@@ -18,9 +18,8 @@ from .model_info import info_if_any, warn_deprecated
 from .request import BaseClient, unreadable
 from .structured import called, parsed, ReplyType, until_fits
 from .tools import as_error, check_result, cut_off, mk_box, not_run, run_calls, Toolbox
-from ..protocol.history import Dialog
+from ..protocol.history import calls_in, Dialog
 from ..protocol.messages import mk_msg, mk_msgs
-from ..protocol.replies import find_blocks
 from ..protocol.requests import (
     check_able, check_media, check_names, mk_request, mk_settings, needs, Settings, with_messages)
 from ..sdk.clients import need_key
@@ -82,7 +81,7 @@ def reply(self: Exchange, msgs: list[Any], req: dict[str, Any], more: dict[str, 
         except TypeError: # What is no JSON can only have come in by an edit
             if not self.dialog.reread(msgs): raise
         else:
-            self.dialog.keep(r)
+            if getattr(r, 'container', None): self.dialog.keep(r)
             return r
         req = self.request(msgs, info, more)
 
@@ -145,10 +144,10 @@ def __call__(self: Exchange, msgs: list[Any], more: Any = None, keep: Callable[.
         more['tools'] = box.schemas
     if form := more.get('output_config'): more['output_config'] = (self.settings.get('output_config') or {}) | form
     r = yield from self.reply(msgs, self.request(msgs, more=more), more)
-    msgs = [*self.dialog.read(msgs)]
+    if self.prefill: self.dialog.forget(msgs) # The prefill is a part of the reply
     reply = self.dialog.add(mk_msg(r))
-    self.dialog.settle()
-    if not (calls := find_blocks(reply, 'tool_use')): return r, [reply] if reply['content'] else []
+    if self.dialog.calls.ids: self.dialog.settle()
+    if not (calls := calls_in(reply)): return r, [reply] if reply['content'] else []
     off = r.stop_reason in cut_off or (self.settings | more).get('tool_choice') is False
     if off: results = [not_run(c, r.stop_reason) for c in calls]
     else: results = yield from self.results([*msgs, reply], calls, box, keep=keep, **run)

@@ -323,7 +323,9 @@ def blamed(
 def _options(self: BaseClient, cli: Any, req: dict[str, Any], n: int, stream: bool, tries: int = 0) -> dict[str, Any]:
     "Return the SDK's options for a request that has failed `n` times, as its `messages.create` would give them"
     res: dict[str, Any] = dict(max_retries=tries)
-    head = {f"anthropic-{k.replace('_', '-')}": req[k] for k in ('user_profile_id', 'workspace_id') if k in req}
+    head: dict[str, Any] = {}
+    for k in 'user_profile_id', 'workspace_id':
+        if k in req: head[f"anthropic-{k.replace('_', '-')}"] = req[k]
     if more := req.get('extra_headers'): head |= more
     if n: head['x-stainless-retry-count'] = str(n)
     if head: res['headers'] = head
@@ -379,7 +381,7 @@ def send(self: BaseClient, req: dict[str, Any], stream: bool = False, prefill: s
             except unreadable as e: raise self._not_a_reply(e)
         paid = r
         self._check(r)
-        r = self.result = prefilled(r, prefill)
+        self.result = r = prefilled(r, prefill) if prefill else r
     except BaseException as e:
         if sys.is_finalizing(): raise # left open until the program ended, when nothing can be imported any more
         r = as_message(b.partial) if b else readable_part(paid)

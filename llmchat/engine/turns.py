@@ -25,7 +25,7 @@ from .threads import named
 from .storage import Journal, plain_settings, ChatJournal, turn_data, version
 from ..protocol.messages import as_messages, mk_msg, mk_msgs
 from ..protocol.replies import find_blocks
-from ..protocol.history import Dialog, joined
+from ..protocol.history import calls_in, Dialog, joined
 from ..protocol.requests import ChatSettings, check_names, client_settings, NewChat
 from ..sdk.secrets import named_values, redact, secrets
 from .structured import ReplyType
@@ -146,7 +146,7 @@ def newest_results(h: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def open_calls(h: list[dict[str, Any]], msg: dict[str, Any] | None = None) -> list[dict[str, Any]]:
     "Return the calls that a history ends with, and to which `msg` brings no result"
-    if not h or h[-1]['role'] != 'assistant' or not (calls := find_blocks(h[-1], 'tool_use')): return []
+    if not h or h[-1]['role'] != 'assistant' or not (calls := calls_in(h[-1])): return []
     done = {b['tool_use_id'] for b in find_blocks(msg, 'tool_result')} if msg else ()
     return [b for b in calls if b['id'] not in done]
 
@@ -220,7 +220,9 @@ def _turn(self: BaseChat, msg: dict[str, Any] | None, exchange: Exchange,
         if self.h: yield from self._ready(msg, exchange, more)
         h = [*self.h]
         at, h[at:] = self._start_of_turn(msg, h)
-        self._dialog.container = self._last_container()
+        if at == len(self.h): # The prompt was checked, and so nothing is left to be read
+            for m in h[at:]: self._dialog.add(m)
+        if self._dialog.container or self._turns: self._dialog.container = self._last_container()
         r, new, *value = yield from (exchange(h, more) if work is None else work(h))
         self._commit(at, msg, h[at:], new, r)
     except BaseException as e:
@@ -243,7 +245,7 @@ def _commit(self: BaseChat, at: int, msg: dict[str, Any] | None, new: list[dict[
     end = len(h) - (h[-1]['role'] == 'user')
     turn = Turn(at, old, asked, apart, end, r.model, self._turn_usage, self._dialog.container)
     paused = r.stop_reason == 'pause_turn'
-    self._note(h, at=at, add=added, turn=turn, last=len(last), paused=paused)
+    if self._record: self._note(h, at=at, add=added, turn=turn, last=len(last), paused=paused)
     self.h[at:] = added
     self.last, self._paused = last, self.h[-1] if paused else None
     self._turns.append(turn)
@@ -263,7 +265,7 @@ def _ready(self: BaseChat, msg: dict[str, Any] | None, exchange: Exchange, more:
     if calls := open_calls(self.h, msg):
         results = yield from self._answer(calls, exchange, more)
         self._put(len(self.h), dict(role='user', content=results))
-    if not (old := newest_results(self.h)): return
+    if self.h[-1]['role'] == 'assistant' or not (old := newest_results(self.h)): return
     new = yield from self.c._fitting_results(self.h[:-1], old)
     if bad := [(b, c) for b, c in zip(old, new) if b is not c]:
         e = ValueError(bad[0][1]['content'])

@@ -46,7 +46,8 @@ def body(
 ) -> bytes | None: # JSON; None: only the SDK knows how to write this
     "Write the body of a request; `ValueError` for numbers that JSON does not have"
     if stream: req = req | dict(stream=True)
-    o = {k: req[k] for k in (*required, *sorted(req.keys() - not_in_body))}
+    o: dict[str, Any] = {}
+    for k in (*required, *sorted(req.keys() - not_in_body)): o[k] = req[k]
     if more := req.get('extra_body'): o |= more
     try:
         for k in plain_only:

@@ -6,7 +6,7 @@ Docs: https://llmchat-owner.github.io/llmchat/protocol/history.html.md"""
 
 # %% auto #0
 __all__ = ['only_in_replies', 'server_calls', 'any_call', 'plain_text', 'refused', 'request_fields', 'cannot_go', 'fitting',
-           'root_call', 'blocks_of', 'may_wait', 'left_open', 'without_calls', 'joined', 'closed', 'within',
+           'root_call', 'blocks_of', 'may_wait', 'left_open', 'without_calls', 'joined', 'calls_in', 'closed', 'within',
            'capabilities', 'picture_size', 'Facts', 'facts', 'Dialog', 'check_numbers', 'names_container', 'sendable',
            'alive', 'field_at']
 
@@ -118,6 +118,14 @@ def joined(
     blocks = lambda m: [mk_block(m['content'])] if isinstance(m['content'], str) else [*m['content']]
     return dict(role=a['role'], content=blocks(a) + blocks(b))
 
+# %% ../../nbs/protocol/07_history.ipynb #ca371c97
+def calls_in(msg: dict[str, Any]) -> list[dict[str, Any]]: # `tool_use` blocks
+    "Return the calls of one's own tools that a message makes"
+    res = []
+    for b in () if isinstance(msg['content'], str) else msg['content']:
+        if b['type'] == 'tool_use': res.append(b)
+    return res
+
 # %% ../../nbs/protocol/07_history.ipynb #35ed55e6
 def closed(
     msgs: list[dict[str, Any]], # A dialog
@@ -172,13 +180,14 @@ class Facts(NamedTuple):
 def facts(msg: dict[str, Any]) -> Facts | None:
     "Return what there is to know of a message; None for plain text"
     if isinstance(msg['content'], str): return None
-    needs, pictures, marks, waits, mine = [], [], 0, False, msg['role'] == 'user'
-    for b in within(msg['content']):
-        if b.get('type') == 'text' and 'cache_control' not in b: continue
-        if mine: needs += capabilities(b)
-        if b.get('type') == 'image': pictures.append(picture_size(b))
-        marks += bool(b.get('cache_control'))
-        waits = waits or b.get('type') in server_calls
+    needs, pictures, marks, waits = [], [], 0, False
+    for part in msg['content']:
+        if part.get('type') == 'text' and 'cache_control' not in part: continue
+        for b in within([part]):
+            if msg['role'] == 'user': needs += capabilities(b)
+            if b.get('type') == 'image': pictures.append(picture_size(b))
+            marks += bool(b.get('cache_control'))
+            waits = waits or b.get('type') in server_calls
     return Facts(tuple(needs), tuple(pictures), marks, waits) if needs or pictures or marks or waits else None
 
 # %% ../../nbs/protocol/07_history.ipynb #a814644f
@@ -208,12 +217,13 @@ def note(self: Dialog, msg: dict[str, Any]) -> None:
     if isinstance(msg['content'], str): return
     i = len(self.msgs) - 1
     if note := facts(msg): self.facts[i] = note
-    self.fit(i)
+    if msg['role'] == 'assistant': self.fit(i)
 
 @patch
 def fit(self: Dialog, i: int) -> None:
     "Note how a reply goes out"
     if (msg := self.msgs[i])['role'] != 'assistant' or isinstance(msg['content'], str): return
+    if len(msg['content']) == 1 and len(msg['content'][0]) == 2: return # Type and text
     content = fitting(msg['content'], self.unsent)
     if content is not msg['content']: self.fits[i] = {**msg, 'content': content}
 
@@ -236,11 +246,12 @@ def read(self: Dialog,
     if not h: raise ValueError('The dialog is empty. Give it at least one message.')
     if len(h) < len(self.msgs) or not all(map(is_, self.msgs, h)): self.forget(h)
     n = len(self.msgs)
+    if n == len(h): return self.msgs
     role = self.msgs[-1]['role'] if n else None
     for i, (old, msg) in enumerate(zip(h[n:], each_msg(h[n:], what, role, n)), n):
         if not isinstance(msg['content'], str): check_numbers(msg, f'{what}[{i}]')
         self.add(old if msg == old else msg)
-    self.settle()
+    if self.calls.ids: self.settle()
     return self.msgs
 
 @patch
@@ -276,7 +287,7 @@ def messages(self: Dialog,
     "Return the messages of a request"
     res = [*self.msgs]
     for i, m in self.fits.items(): res[i] = m
-    if not any(f.waits for f in self.facts.values()): return res
+    if not self.facts or not any(f.waits for f in self.facts.values()): return res
     return closed(res, left_open(self.msgs, names_container(container)))
 
 # %% ../../nbs/protocol/07_history.ipynb #2448b9e6

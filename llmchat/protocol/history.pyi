@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
-__all__ = ['only_in_replies', 'server_calls', 'any_call', 'plain_text', 'refused', 'request_fields', 'cannot_go', 'fitting', 'root_call', 'blocks_of', 'may_wait', 'left_open', 'without_calls', 'joined', 'closed', 'within', 'capabilities', 'picture_size', 'Facts', 'facts', 'Dialog', 'check_numbers', 'names_container', 'sendable', 'alive', 'field_at']
+__all__ = ['only_in_replies', 'server_calls', 'any_call', 'plain_text', 'refused', 'request_fields', 'cannot_go', 'fitting', 'root_call', 'blocks_of', 'may_wait', 'left_open', 'without_calls', 'joined', 'calls_in', 'closed', 'within', 'capabilities', 'picture_size', 'Facts', 'facts', 'Dialog', 'check_numbers', 'names_container', 'sendable', 'alive', 'field_at']
 
 def request_fields() -> dict[Any, set[str]]:
     """Return the fields that requests may have, by kind of block"""
@@ -52,6 +52,11 @@ def joined(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
 
     Returns:
         With the content of both"""
+def calls_in(msg: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the calls of one's own tools that a message makes
+
+    Returns:
+        `tool_use` blocks"""
 def closed(msgs: list[dict[str, Any]], gone: set[str]) -> list[dict[str, Any]]:
     """Return a dialog without server tool calls that are left open
 

@@ -281,7 +281,7 @@ def fit(self: Calls, m: dict[str, Any]) -> dict[str, Any]:
     if m['role'] == 'assistant' != self.role: self.ids = {}
     self.role = m['role']
     if isinstance(m['content'], str): return m
-    new = [self.fit_block(b) for b in m['content']]
+    new = [*map(self.fit_block, m['content'])]
     return m if new == m['content'] else {**m, 'content': new}
 
 # %% ../../nbs/protocol/01_messages.ipynb #04a25d19

@@ -192,7 +192,7 @@ def needs(
 ) -> dict[str, str]: # Where in the request, by name of the capability as in the SDK's `ModelCapabilities`
     "Return what a request can be sent to only some models for"
     notes = noted(req['messages']) if notes is None else notes
-    found = [(k, f'messages[{i}]') for i, f in notes.items() for k in f.needs]
+    found = [(k, f'messages[{i}]') for i, f in notes.items() for k in f.needs] if notes else []
     return dict(reversed([*found, *set_needs(req)]))
 
 # %% ../../nbs/protocol/08_requests.ipynb #1fafbed8
@@ -307,7 +307,7 @@ def check_settings(model: Any, maxtok: Any, prefill: Any, thinks: bool, kw: dict
     if not isinstance(prefill, str): raise TypeError(f'prefill is {prefill!r}; it is a string')
     if kw.get('thinking') and thinks:
         raise ValueError("thinking is the SDK's own setting: give that, or else `think` or `maxthinktok`, not both")
-    check_names(kw, Settings.__annotations__, 'a call')
+    if kw: check_names(kw, Settings.__annotations__, 'a call')
 
 def merge(req: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
     "Put `more` into `req`, and return that; dicts under the same name are merged"
@@ -341,7 +341,7 @@ def mk_settings(
     if think: merge(req, effort_settings(think, maxtok, info))
     elif maxthinktok: merge(req, budget_settings(maxthinktok, maxtok, info))
     if temp is not None: merge(req, sampling_settings(temp))
-    return merge(req, kw)
+    return merge(req, kw) if kw else req
 
 # %% ../../nbs/protocol/08_requests.ipynb #6d17727e
 def with_messages(
@@ -352,7 +352,8 @@ def with_messages(
     cache: bool = False # Let the API keep the conversation so far in its cache?
 ) -> dict[str, Any]: # Arguments of the SDK's `messages.create`
     "Make a request with messages; `ValueError` says what the model cannot do"
-    req, notes = dialog.settings(req), dialog.facts
+    if dialog.container: req = dialog.settings(req)
+    notes = dialog.facts
     req = req | dict(messages=dialog.messages(req.get('container')))
     if info is not None: check_able(req, info, notes)
     if notes: check_sides([p for f in notes.values() for p in f.pictures])

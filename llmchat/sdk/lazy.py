@@ -19,7 +19,9 @@ from fastcore.basics import first
 class LazyModule:
     "A module that is imported when one of its names is first used"
     def __init__(self, name: str) -> None: self.__name__ = name
-    def __getattr__(self, k: str) -> Any: return getattr(import_module(self.__name__), k)
+    def __getattr__(self, k: str) -> Any:
+        vars(self)[k] = res = getattr(import_module(self.__name__), k)
+        return res
 
 _all_ = ['anthropic', 'httpx2', 'pydantic', 'anyio', 'asyncio']
 

@@ -43,8 +43,7 @@ def read_message(
     response: Any # An HTTP response
 ) -> Any: # The SDK's `Message`; what else the JSON holds; the text, if it is not JSON
     "Read a reply; `ValueError` for JSON that is damaged"
-    r = strict_message(response.content)
-    if r is None:
+    if (r := strict_message(response.content)) is None:
         if 'json' not in response.headers.get('content-type', ''): return response.text
         r = response.json()
         if not isinstance(r, dict): return r
