@@ -125,6 +125,7 @@ def note_entry(self: Job, entry: Any) -> None:
 
 # %% ../../nbs/batch/00_jobfile.ipynb #d780bcb3
 def not_a_job_error(path: Any) -> ValueError:
+    "Make the error for a file that is no job"
     return ValueError(f'{path} is no file of a batch. Give the path of one, or of no file yet.')
 
 # %% ../../nbs/batch/00_jobfile.ipynb #01a2204f

@@ -137,7 +137,8 @@ class Job:
         """Return the id of a request"""
     def read(self, ns: Iterable[int], results: bool=True) -> Iterator[dict[str, Any]]:
         """Yield results by number, or the parameters of requests"""
-def not_a_job_error(path: Any) -> ValueError: ...
+def not_a_job_error(path: Any) -> ValueError:
+    """Make the error for a file that is no job"""
 Requests = Iterable[tuple[Any, bytes, bytes, int]]
 def pieces(lines: Iterable[bytes], size: int=...) -> Iterator[bytes]:
     """Yield many lines together, `size` bytes or more"""
