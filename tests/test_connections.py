@@ -165,6 +165,8 @@ def test_a_client_of_ours_that_is_given_shares_its_connections(way, server):
     chat = way.Chat('claude-opus-4-8', c, timeout=7)
     assert chat.c is not c and chat.c.sdk._client is c.sdk._client and (chat.c.sdk.timeout, chat.c.model) == (7, 'claude-opus-4-8')
     assert chat.c._waits == c._waits and not chat.c.own and c.sdk.timeout == anthropic.DEFAULT_TIMEOUT
+    c.cli.api_key = 'sk-ant-mine'
+    assert way.Chat(cli=c, timeout=7).c.sdk.api_key == 'sk-ant-mine' != chat.c.sdk.api_key
     wrong = {Sync: AsyncClient, Async: Client}[way](MODEL)
     with pytest.raises(TypeError, match='takes'): way.Chat('claude-opus-4-8', wrong)
 

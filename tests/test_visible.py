@@ -29,7 +29,6 @@ not_yet = {
     # protocol
     'protocol/08_requests.ipynb',
     # sdk
-    'sdk/01_clients.ipynb',
     # engine
     'engine/00_threads.ipynb',
     'engine/01_drivers.ipynb',

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-__all__ = ['infos', 'need_model', 'is_local', 'cli_settings', 'mk_cli', 'has_key', 'need_key']
+__all__ = ['keys', 'ways', 'infos', 'need_model', 'is_local', 'environment_key', 'cli_settings', 'mk_cli', 'has_key', 'need_key']
 
 def need_model(model: Any) -> None:
-    """`TypeError` if it cannot be the id of a model
+    """Raise `TypeError` if `model` cannot be the id of a model
 
     Args:
         model: What was given for one"""
@@ -14,8 +14,15 @@ def is_local(model: str) -> bool:
 
     Args:
         model: Id of a model"""
+keys: tuple[str, str]
+ways: Any
+def environment_key() -> dict[str, str]:
+    """Return the key that the environment has, an API key before a token
+
+    Returns:
+        As a setting; empty if there is none"""
 def cli_settings(model: str, kw: dict[str, Any]) -> dict[str, Any]:
-    """Return what the SDK's constructor is given: for Claude with a key of the environment if there is none in `kw`
+    """Return what the SDK's constructor is given for a client for `model`
 
     Args:
         model: Id of a model
@@ -27,7 +34,7 @@ def mk_cli(model: str, is_async: bool=False, **kw: Any) -> Any:
     """Make a client of the SDK for `model`; `TypeError` if it cannot be the id of one
 
     Args:
-        model: Id of the model that it is for: 'local' and 'local:path' mean the embedded server
+        model: Id of the model that it is for: 'local' and 'local:…' mean the embedded server
         is_async: An `AsyncAnthropic`?
         kw: For the SDK's constructor: api_key, base_url, timeout (seconds), max_retries …; None: not given
 
@@ -42,5 +49,8 @@ def has_key(cli: Any) -> bool:
     Returns:
         True as well where the client's class has a way of its own to authenticate"""
 def need_key(cli: Any) -> None:
-    """`CredentialsError` if `cli` has no key"""
+    """Raise `CredentialsError` if `cli` has no key
+
+    Args:
+        cli: An SDK client"""
 infos: dict[tuple[str, str], Any]

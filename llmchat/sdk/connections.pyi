@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 from weakref import WeakKeyDictionary
 
-__all__ = ['shared', 'most_shared', 'new_connections', 'PerProcess', 'running_loop', 'keep_open', 'begin', 'PerLoop', 'environment', 'hashable', 'sharing_key', 'new_connection', 'connection']
+__all__ = ['shared', 'most_shared', 'new_connections', 'PerProcess', 'running_loop', 'keep_open', 'begin', 'first_used_in', 'PerLoop', 'environment', 'hashable', 'sharing_key', 'new_connection', 'connection']
 
 def new_connections(cli: Any) -> Any:
     """Return an SDK client for another process or event loop
@@ -42,8 +42,20 @@ def keep_open(cli: Any, forget: Callable[[], Any]=...) -> AsyncIterator[None]:
 def begin(gen: AsyncIterator[None]) -> Any:
     """Take an async generator to its first `yield`, without awaiting
 
+    Args:
+        gen: That awaits nothing before its first `yield`
+
     Returns:
-        The same, for somebody to hold: it ends as well when nobody does"""
+        The same"""
+def first_used_in(http: Any, loop: Any) -> bool:
+    """Does an HTTP client belong to this event loop?
+
+    Args:
+        http: An HTTP client
+        loop: The event loop that asks
+
+    Returns:
+        True for the first that does"""
 class PerLoop(PerProcess):
     """Gives the SDK client for the running event loop: the one it began with for the first loop, then others"""
     clis: WeakKeyDictionary[Any, Any]
