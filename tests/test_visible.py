@@ -27,7 +27,6 @@ not_yet = {
     'sandbox/08_batches.ipynb',
     'sandbox/10_clouds.ipynb',
     # protocol
-    'protocol/08_requests.ipynb',
     # sdk
     # engine
     'engine/00_threads.ipynb',

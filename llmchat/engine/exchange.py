@@ -67,6 +67,7 @@ def request(self: Exchange,
     self.dialog.read([*msgs, mk_msg(begun, 'assistant')] if begun else msgs)
     return with_messages(req, self.dialog, info, bool(begun), self.settings.get('cache', False))
 
+# %% ../../nbs/engine/08_exchange.ipynb #364500a5
 @patch
 def reply(self: Exchange, msgs: list[Any], req: dict[str, Any], more: dict[str, Any] = {}) -> Flow:
     "Send a request, which is changed to what the model can do and the API accepts; return the reply"
@@ -134,6 +135,7 @@ def results(self: Exchange, msgs: list[dict[str, Any]], calls: list[Any], box: T
     "Run calls, the last ones of a dialog, and return their results"
     return (yield from self.sdkent._fitting_results(msgs, (yield from run_calls(calls, box, **run))))
 
+# %% ../../nbs/engine/08_exchange.ipynb #3d7589d5
 @patch
 def __call__(self: Exchange, msgs: list[Any], more: Any = None, keep: Callable[..., Any] = noop) -> Flow:
     "Send a dialog, with more settings; return the reply, and its messages. `keep` receives each call and its value"
@@ -177,6 +179,7 @@ def _exchange(self: BaseClient, kw: dict[str, Any], box: Toolbox, **run: Any) ->
     show = {k: kw.pop(k) for k in ('cb', 'thinking') if k in kw}
     return Exchange(self, dict(cache=self.cache) | kw, box, Dialog(), **show, **run)
 
+# %% ../../nbs/engine/08_exchange.ipynb #9cd2bdbb
 def value_of(flow: Flow) -> Flow: return (yield from flow)[2]
 
 @patch

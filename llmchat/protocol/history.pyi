@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
-__all__ = ['only_in_replies', 'server_calls', 'any_call', 'plain_text', 'refused', 'request_fields', 'cannot_go', 'fitting', 'root_call', 'blocks_of', 'may_wait', 'left_open', 'without_calls', 'joined', 'calls_in', 'closed', 'within', 'capabilities', 'picture_size', 'Facts', 'facts', 'Dialog', 'check_numbers', 'names_container', 'sendable', 'alive', 'field_at']
+__all__ = ['only_in_replies', 'server_calls', 'any_call', 'plain_text', 'refused_field', 'request_fields', 'cannot_go', 'fitting', 'root_call', 'blocks_of', 'may_wait', 'left_open', 'without_calls', 'joined', 'calls_in', 'closed', 'within', 'capabilities', 'picture_size', 'Facts', 'facts', 'Dialog', 'check_numbers', 'names_container', 'sendable', 'alive', 'field_at']
 
 def request_fields() -> dict[Any, set[str]]:
     """Return the fields that requests may have, by kind of block"""
@@ -89,6 +89,10 @@ class Dialog:
     unsent: Any
     container: dict[str, Any] | None
     def __init__(self, unsent: Collection[tuple[str, str]]=...) -> None: ...
+    def fit(self, i: int) -> None:
+        """Note how a reply goes out"""
+    def note(self, msg: dict[str, Any]) -> None:
+        """Take in the next message as it is"""
     def add(self, msg: dict[str, Any]) -> dict[str, Any]:
         """Take in the next message
 
@@ -97,10 +101,10 @@ class Dialog:
 
         Returns:
             The same, if its calls have ids of their own"""
-    def note(self, msg: dict[str, Any]) -> None:
-        """Take in the next message as it is"""
-    def fit(self, i: int) -> None:
-        """Note how a reply goes out"""
+    def forget(self, h: list[Any]) -> None:
+        """Drop what was read of messages that are not in the history `h`"""
+    def settle(self) -> None:
+        """Know the last calls by the ids that they have now: so do the results that come next"""
     def read(self, h: list[Any], what: str='messages') -> list[dict[str, Any]]:
         """Take in what is new in a history; `ValueError` or `TypeError` says which message cannot be sent
 
@@ -112,10 +116,6 @@ class Dialog:
             Its messages, as `mk_msgs` makes them; not to be changed"""
     def reread(self, h: list[Any]) -> bool:
         """Read a history from its beginning; has an edit within its messages made a difference?"""
-    def settle(self) -> None:
-        """Know the last calls by the ids that they have now: so do the results that come next"""
-    def forget(self, h: list[Any]) -> None:
-        """Drop what was read of messages that are not in the history `h`"""
     def messages(self, container: Any=None) -> list[dict[str, Any]]:
         """Return the messages of a request
 
@@ -148,6 +148,6 @@ def sendable(h: list[dict[str, Any]], container: Any=None, unsent: Collection[tu
         Message dicts; those in which nothing is left out are the same objects"""
 def alive(container: dict[str, Any]) -> bool:
     """Has a container not expired?"""
-refused: Any
+refused_field: Any
 def field_at(msg: dict[str, Any], path: list[str]) -> tuple[str, str] | None:
-    """Return kind of block and name of a field of a reply, from a path such as `content.0.text.tone`; None if there is none"""
+    """Return kind of block and name of a field of a reply, by a path as `content.0.text.tone`; None if there is none"""

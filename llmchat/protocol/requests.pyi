@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Container, Iterable, Iterator,
 from llmchat.protocol.history import Dialog, Facts
 from typing import Any, Literal, TypedDict
 
-__all__ = ['Effort', 'client_settings', 'Noted', 'reach', 'Options', 'Settings', 'ChatSettings', 'ClientSettings', 'NewChat', 'check_names', 'stop_list', 'sampling_settings', 'can', 'effort_settings', 'budget_settings', 'mk_tool_choice', 'set_needs', 'noted', 'needs', 'check_able', 'check_sides', 'check_media', 'long_wait', 'last_marks', 'budget_marks', 'remember', 'check_settings', 'merge', 'mk_settings', 'with_messages', 'mk_request']
+__all__ = ['Effort', 'client_settings', 'other_names', 'effort_share', 'Noted', 'cannot', 'reach', 'Options', 'Settings', 'ChatSettings', 'ClientSettings', 'NewChat', 'check_names', 'stop_list', 'sampling_settings', 'can', 'effort_settings', 'budget_settings', 'mk_tool_choice', 'set_needs', 'noted', 'needs', 'check_able', 'pages', 'check_sides', 'check_media', 'long_wait', 'last_marks', 'budget_marks', 'remember', 'check_settings', 'merge', 'mk_settings', 'with_messages', 'mk_request']
 
 Effort = Literal['low', 'medium', 'high', 'xhigh', 'max']
 class Options(TypedDict, total=False):
@@ -67,6 +67,7 @@ class ClientSettings(TypedDict, total=False):
 class NewChat(ChatSettings, ClientSettings, total=False):
     """Settings of a new chat, next to its parameters: of all calls, and of its client"""
 client_settings: Any
+other_names: Any
 def check_names(given: Iterable[str], known: Container[str], what: str) -> None:
     """`TypeError` for a setting that there is not, with the one that was meant
 
@@ -87,6 +88,7 @@ def can(info: Any, *path: str) -> bool | None:
 
     Returns:
         None: not known"""
+effort_share: Any
 def effort_settings(think: str, maxtok: int, info: Any) -> dict[str, Any]:
     """Return arguments that ask for thinking by effort"""
 def budget_settings(n: int, maxtok: int, info: Any) -> dict[str, Any]:
@@ -113,6 +115,7 @@ def needs(req: dict[str, Any], notes: Noted | None=None) -> dict[str, str]:
 
     Returns:
         Where in the request, by name of the capability as in the SDK's `ModelCapabilities`"""
+cannot: Any
 def check_able(req: dict[str, Any], info: Any, notes: Noted | None=None) -> None:
     """`ValueError` if the model cannot do what a request takes
 
@@ -120,6 +123,8 @@ def check_able(req: dict[str, Any], info: Any, notes: Noted | None=None) -> None
         req: Arguments of the SDK's `messages.create`
         info: The API's `ModelInfo` of the model; None: assume that it can do what is asked
         notes: What is known of its messages; None: nothing yet"""
+def pages(b: dict[str, Any]) -> int:
+    """Return how many pages a block adds to a request, as far as they can be counted"""
 def check_sides(sizes: list[Any]) -> None:
     """`ValueError` for a picture that is too large for a request with so many; `None` is one of an unknown size"""
 def check_media(msgs: list[dict[str, Any]], info: Any) -> None:
