@@ -36,7 +36,6 @@ not_yet = {
     'engine/04_model_info.ipynb',
     'engine/06_request.ipynb',
     'engine/07_structured.ipynb',
-    'engine/09_storage.ipynb',
     'engine/10_loading.ipynb',
 }
 

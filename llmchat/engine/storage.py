@@ -6,8 +6,8 @@ Docs: https://llmchat-owner.github.io/llmchat/engine/storage.html.md"""
 
 # %% auto #0
 __all__ = ['version', 'malformed', 'page_block', 'request_settings', 'limit_settings', 'file_settings', 'write_file',
-           'write_json', 'Journal', 'open_file', 'page_data', 'read_kept', 'is_plain', 'plain_settings', 'turn_data',
-           'ChatJournal']
+           'write_json', 'Journal', 'open_file', 'page_data', 'replay', 'file_head', 'read_kept', 'is_plain',
+           'plain_settings', 'turn_data', 'ChatJournal']
 
 # %% ../../nbs/engine/09_storage.ipynb #c00f8acf
 import errno, json, os, re, stat
@@ -21,11 +21,7 @@ from fastcore.basics import first, patch
 
 from ..protocol.limits import Json
 
-
-
-# %% ../../nbs/engine/09_storage.ipynb #68d1c52e
-version = 1 # Of the format of saved chats and journals
-
+# %% ../../nbs/engine/09_storage.ipynb #199f9b13
 def write_file(
     path: Any, # Where to; an existing file is replaced
     data: str | bytes # What
@@ -37,6 +33,9 @@ def write_file(
         f.write(raw)
         f.flush()
         os.fsync(f.fileno())
+
+# %% ../../nbs/engine/09_storage.ipynb #68d1c52e
+version = 1 # Of the format of saved chats and journals
 
 def write_json(
     path: Any, # Where to; an existing file is replaced
@@ -56,26 +55,14 @@ class Journal:
         self.path, self.size = Path(path), size
         self.end: int | None = None if size is None else size + torn # Where the file ends; None: nobody knows
 
-    def begin(self, head: dict[str, Any]) -> None:
-        "Start a new file, for its owner alone; `FileExistsError` if there is one"
-        try: fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError as e:
-            told = 'There is a file already. To go on with it, load it'
-            raise FileExistsError(e.errno, told, str(self.path)) from None
-        os.close(fd)
-        self.size = self.end = 0
-        self.add(dict(llmchat=version, journal=True) | head)
-
     def add(self, *entries: dict[str, Any]) -> None:
-        "Note turns; they are on disk when this returns"
+        "Append turns; they are on disk when this returns"
         self.write(''.join(json.dumps(e, ensure_ascii=False) + '\n' for e in entries).encode())
 
-# %% ../../nbs/engine/09_storage.ipynb #4ff123cd
+# %% ../../nbs/engine/09_storage.ipynb #57c3a598
 @patch
-def write(self: Journal,
-    lines: bytes # Whole lines
-) -> None: # `RuntimeError` if the file is not what it was
-    "Append lines, or nothing; they are on disk when this returns"
+def write(self: Journal, lines: bytes) -> None:
+    "Append whole lines, or nothing; `RuntimeError` if the file is not what it was"
     with open(self.path, 'r+b', buffering=0) as f:
         if self.end is not None and f.seek(0, os.SEEK_END) != self.end:
             raise RuntimeError(f'Somebody else has written to the journal {self.path}. Load it again to go on with it.')
@@ -90,6 +77,18 @@ def write(self: Journal,
             f.truncate(self.size)
             raise
         finally: self.end = f.seek(0, os.SEEK_END)
+
+# %% ../../nbs/engine/09_storage.ipynb #a5655297
+@patch
+def begin(self: Journal, head: dict[str, Any]) -> None:
+    "Start a new file, for its owner alone; `FileExistsError` if there is one"
+    try: fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError as e:
+        problem = 'There is a file already. To go on with it, load it'
+        raise FileExistsError(e.errno, problem, str(self.path)) from None
+    os.close(fd)
+    self.size = self.end = 0
+    self.add(dict(llmchat=version, journal=True) | head)
 
 # %% ../../nbs/engine/09_storage.ipynb #cd9d9752
 malformed = ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError # From wrong data
@@ -114,9 +113,9 @@ def page_data(
     if not m: raise ValueError('This HTML holds no conversation. Pages that `chat.to_html` has written do.')
     return json.loads(m[1])
 
-# %% ../../nbs/engine/09_storage.ipynb #83764762
-def _replay(data: dict[str, Any], e: dict[str, Any]) -> None:
-    "Take one line of a journal into what was kept"
+# %% ../../nbs/engine/09_storage.ipynb #a2605915
+def replay(data: dict[str, Any], e: dict[str, Any]) -> None:
+    "Change what was kept as a line of its journal says"
     h, turns = data['h'], data['turns']
     for _ in range(e.pop('undo', 0)):
         last = turns.pop()
@@ -127,15 +126,9 @@ def _replay(data: dict[str, Any], e: dict[str, Any]) -> None:
     h[at:] = add
     data.update(e)
 
-def _replay_all(path: Any, data: dict[str, Any], lines: list[bytes]) -> None:
-    "Take all lines of a journal into what was kept; `ValueError` if one is damaged"
-    for n, line in enumerate(lines, 2):
-        try: _replay(data, json.loads(line))
-        except malformed as e: raise ValueError(f'{path} is damaged at line {n}: {e}') from e
-
-# %% ../../nbs/engine/09_storage.ipynb #d41f0aa1
-def _head(path: Any, line: bytes, is_page: bool) -> dict[str, Any]:
-    "The first line of a file, or the data of a page; `ValueError` if it is none of ours"
+# %% ../../nbs/engine/09_storage.ipynb #666f59c1
+def file_head(path: Any, line: bytes, is_page: bool) -> dict[str, Any]:
+    "Return the first line of a file, or the data of a page; `ValueError` if it is none of ours"
     try: head = page_data(line.decode()) if is_page else json.loads(line)
     except malformed as e: raise ValueError(f'{path} is not a saved chat, nor a journal: {e}') from e
     n = head.get('llmchat') if isinstance(head, dict) else None
@@ -144,19 +137,22 @@ def _head(path: Any, line: bytes, is_page: bool) -> dict[str, Any]:
     if n > version: raise ValueError(f'{path} has format {n}, and this llmchat reads up to {version}. Update it.')
     return head
 
+# %% ../../nbs/engine/09_storage.ipynb #ed1578ce
 def read_kept(
     path: Any # A saved chat, a journal, or a page that `to_html` has written
 ) -> tuple[dict[str, Any], Journal | None]: # What was kept, and if it was a journal, where to go on with it
-    "Read a saved chat, a journal or a page; `ValueError` if it is none of them"
+    "Read a file; `ValueError` if it holds no chat"
     with open_file(path) as f: raw = f.read()
     whole, _, torn = raw.rpartition(b'\n')
     lines = whole.split(b'\n') if whole else []
     is_page = raw[:15].lower() == b'<!doctype html>'
-    data = _head(path, raw if is_page else lines[0] if lines else torn, is_page)
+    data = file_head(path, raw if is_page else lines[0] if lines else torn, is_page)
     if data.pop('journal', None) is not True: return data, None
-    told = f'{path} ends in the middle of a turn that had not finished; {len(torn)} bytes of it are left out'
-    if torn: warn(told, stacklevel=3)
-    _replay_all(path, data, lines[1:])
+    problem = f'{path} ends in the middle of a turn that had not finished; {len(torn)} bytes of it are left out'
+    if torn: warn(problem, stacklevel=3)
+    for n, line in enumerate(lines[1:], 2):
+        try: replay(data, json.loads(line))
+        except malformed as e: raise ValueError(f'{path} is damaged at line {n}: {e}') from e
     return data, Journal(path, len(raw) - len(torn), len(torn))
 
 # %% ../../nbs/engine/09_storage.ipynb #48041613
@@ -167,20 +163,19 @@ request_settings: dict[str, Any] = dict(sp=str | list[Json], temp=float, maxtok=
 limit_settings: dict[str, Any] = dict(max_cost=float, max_calls=int, max_result=int, parallel=bool, events=bool)
 file_settings = request_settings | limit_settings
 
-# %% ../../nbs/engine/09_storage.ipynb #470005ee
-def is_plain(
-    o: Any
-) -> bool: # True for what comes back from JSON as it was
-    "Is it plain data?"
+# %% ../../nbs/engine/09_storage.ipynb #818b5203
+def is_plain(o: Any) -> bool:
+    "Is it plain data, which comes back from JSON as it was?"
     if isinstance(o, dict): return all(isinstance(k, str) and is_plain(v) for k, v in o.items())
     if isinstance(o, list): return all(map(is_plain, o))
     return o is None or type(o) in (str, int, bool) or type(o) is float and isfinite(o)
 
+# %% ../../nbs/engine/09_storage.ipynb #b41b3311
 def plain_settings(
     settings: dict[str, Any], # Of a chat
     box: Any # The `Toolbox` of its tools
 ) -> dict[str, Any]: # `settings` with their values; of all else names
-    "What a file keeps of the settings of a chat: what it may bring when it is loaded"
+    "Return what a file keeps of the settings of a chat: what it may bring when it is loaded"
     had = {k: v for k, v in settings.items() if v is not None}
     kept = {k: v for k, v in had.items() if k in file_settings and is_plain(v)}
     more = [{k: t[k] for k in ('type', 'name') if k in t} for t in box.schemas if t.get('name') not in box.ns]
@@ -200,14 +195,20 @@ class ChatJournal:
     def __init__(self, journal: Journal, h: list[Any], about: dict[str, Any]) -> None:
         self.journal, self._known = journal, (deepcopy(h), deepcopy(about))
 
-    def add(self, h: list[Any], about: dict[str, Any], entry: dict[str, Any], then: list[Any],
-        clean: Any = list) -> None:
-        "Note an `entry` that makes `then` of the history `h`, after what was changed by hand; `clean` takes keys out"
+    def edit(self, h: list[Any], about: dict[str, Any]) -> dict[str, Any]:
+        "Return what was changed by hand since the last entry, as an entry; {} if nothing was"
         known, was = self._known
-        edit = {k: v for k, v in about.items() if was.get(k) != v}
-        if h != known:
-            at = first(i for i in range(len(h) + 1) if h[i:i + 1] != known[i:i + 1])
-            edit |= dict(at=at, add=h[at:])
-        self.journal.add(*clean([edit, entry] if edit else [entry]))
-        at = entry.get('at', len(then))
-        self._known = ((deepcopy(h) if edit else known)[:at] + deepcopy(then[at:]), deepcopy(about))
+        changed = {k: v for k, v in about.items() if was.get(k) != v}
+        if h == known: return changed
+        at = first(i for i in range(len(h) + 1) if h[i:i + 1] != known[i:i + 1])
+        return changed | dict(at=at, add=h[at:])
+
+# %% ../../nbs/engine/09_storage.ipynb #759b3a51
+@patch
+def add(self: ChatJournal, h: list[Any], about: dict[str, Any], entry: dict[str, Any], then: list[Any],
+    clean: Any = list) -> None:
+    "Append an `entry` that makes `then` of the history `h`, after an edit; `clean` takes keys out"
+    edit = self.edit(h, about)
+    self.journal.add(*clean([edit, entry] if edit else [entry]))
+    at = entry.get('at', len(then))
+    self._known = ((deepcopy(h) if edit else self._known[0])[:at] + deepcopy(then[at:]), deepcopy(about))

@@ -2,9 +2,8 @@
 
 from typing import Any, BinaryIO
 
-__all__ = ['version', 'malformed', 'page_block', 'request_settings', 'limit_settings', 'file_settings', 'write_file', 'write_json', 'Journal', 'open_file', 'page_data', 'read_kept', 'is_plain', 'plain_settings', 'turn_data', 'ChatJournal']
+__all__ = ['version', 'malformed', 'page_block', 'request_settings', 'limit_settings', 'file_settings', 'write_file', 'write_json', 'Journal', 'open_file', 'page_data', 'replay', 'file_head', 'read_kept', 'is_plain', 'plain_settings', 'turn_data', 'ChatJournal']
 
-version: int
 def write_file(path: Any, data: str | bytes) -> None:
     """Write one file, whole or not at all, for its owner alone
 
@@ -14,6 +13,7 @@ def write_file(path: Any, data: str | bytes) -> None:
 
     Returns:
         `OSError` if it cannot be written; the old file is then as it was"""
+version: int
 def write_json(path: Any, data: dict[str, Any]) -> None:
     """Write one JSON file, as `write_file` does
 
@@ -33,18 +33,12 @@ class Journal:
             path: The file
             size: Bytes of it that count; what comes next is put there
             torn: Bytes behind them that are to be cut off"""
+    def add(self, *entries: dict[str, Any]) -> None:
+        """Append turns; they are on disk when this returns"""
+    def write(self, lines: bytes) -> None:
+        """Append whole lines, or nothing; `RuntimeError` if the file is not what it was"""
     def begin(self, head: dict[str, Any]) -> None:
         """Start a new file, for its owner alone; `FileExistsError` if there is one"""
-    def add(self, *entries: dict[str, Any]) -> None:
-        """Note turns; they are on disk when this returns"""
-    def write(self, lines: bytes) -> None:
-        """Append lines, or nothing; they are on disk when this returns
-
-        Args:
-            lines: Whole lines
-
-        Returns:
-            `RuntimeError` if the file is not what it was"""
 malformed: tuple[Any, Any, Any, Any, Any, Any]
 def open_file(path: Any) -> BinaryIO:
     """Open a file for reading, without waiting for anybody
@@ -63,8 +57,12 @@ def page_data(page: str) -> dict[str, Any]:
 
     Returns:
         What it was made from"""
+def replay(data: dict[str, Any], e: dict[str, Any]) -> None:
+    """Change what was kept as a line of its journal says"""
+def file_head(path: Any, line: bytes, is_page: bool) -> dict[str, Any]:
+    """Return the first line of a file, or the data of a page; `ValueError` if it is none of ours"""
 def read_kept(path: Any) -> tuple[dict[str, Any], Journal | None]:
-    """Read a saved chat, a journal or a page; `ValueError` if it is none of them
+    """Read a file; `ValueError` if it holds no chat
 
     Args:
         path: A saved chat, a journal, or a page that `to_html` has written
@@ -75,12 +73,9 @@ request_settings: dict[str, Any]
 limit_settings: dict[str, Any]
 file_settings: Any
 def is_plain(o: Any) -> bool:
-    """Is it plain data?
-
-    Returns:
-        True for what comes back from JSON as it was"""
+    """Is it plain data, which comes back from JSON as it was?"""
 def plain_settings(settings: dict[str, Any], box: Any) -> dict[str, Any]:
-    """What a file keeps of the settings of a chat: what it may bring when it is loaded
+    """Return what a file keeps of the settings of a chat: what it may bring when it is loaded
 
     Args:
         settings: Of a chat
@@ -94,5 +89,7 @@ class ChatJournal:
     """The journal of a chat, and what it says so far"""
     journal: Journal
     def __init__(self, journal: Journal, h: list[Any], about: dict[str, Any]) -> None: ...
+    def edit(self, h: list[Any], about: dict[str, Any]) -> dict[str, Any]:
+        """Return what was changed by hand since the last entry, as an entry; {} if nothing was"""
     def add(self, h: list[Any], about: dict[str, Any], entry: dict[str, Any], then: list[Any], clean: Any=...) -> None:
-        """Note an `entry` that makes `then` of the history `h`, after what was changed by hand; `clean` takes keys out"""
+        """Append an `entry` that makes `then` of the history `h`, after an edit; `clean` takes keys out"""
