@@ -29,6 +29,7 @@ class Body:
     def __init__(self, job: Job, part: BatchPart) -> None: self.job, self.part = job, part
     def __iter__(self) -> Iterator[bytes]: return self.job.body(self.part)
 
+# %% ../../nbs/batch/01_runner.ipynb #aeb8527e
 class AsyncBody:
     "A part of a job, as an async HTTP client sends it"
     def __init__(self, job: Job, part: BatchPart) -> None: self.job, self.part = job, part
@@ -115,6 +116,7 @@ def pause(self: Runner, seconds: float) -> Flow:
     yield Apply(partial(self.sleep, seconds))
     for n in self.age: self.age[n] += seconds
 
+# %% ../../nbs/batch/01_runner.ipynb #23c54a6a
 @patch(as_prop=True)
 def in_doubt(self: Runner) -> list[BatchPart]:
     "Parts in doubt of which there is no trace"

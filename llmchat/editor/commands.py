@@ -129,10 +129,12 @@ def create(folder: Folder, path: str, file_text: str) -> str:
     write_text(folder, path, TextFile(file_text))
     return 'Done.'
 
+# %% ../../nbs/editor/01_commands.ipynb #1807f032
 def str_replace(folder: Folder, path: str, old_str: str, new_str: str = '') -> str:
     "Replace a piece of text that is there exactly once"
     return edit(folder, path, new_str, lambda text: replace_once(text, old_str, new_str))
 
+# %% ../../nbs/editor/01_commands.ipynb #61d308b6
 def insert(folder: Folder, path: str, insert_line: int, insert_text: str) -> str:
     "Put lines after a line"
     return edit(folder, path, insert_text, lambda text: insert_after(text, insert_line, insert_text))
