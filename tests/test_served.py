@@ -1,5 +1,5 @@
 "A sandbox over HTTP: other languages, other processes, many connections, and failures as in the process"
-import asyncio, json, os, pickle, re, signal, subprocess, sys, threading, time
+import asyncio, gc, json, os, pickle, re, signal, subprocess, sys, threading, time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -168,8 +168,10 @@ def test_many_connections_and_nothing_left():
         async with asdk(url, timeout=60, http_client=anthropic.DefaultAsyncHttpxClient(limits=limits)) as cli:
             return {text(r) for r in await asyncio.gather(*[cli.messages.create(**ASK) for _ in range(n)])}
     with Sandbox('warm').serve() as url, sdk(url) as cli: cli.messages.create(**ASK)
+    gc.collect() # What other tests have left
     before = threading.active_count(), files()
     with (sb := Sandbox(lambda body: 'Hi')).serve() as url: assert asyncio.run(go(url)) == {'Hi'}
+    gc.collect()
     assert len(sb.requests) == n and (threading.active_count(), files()) == before
 
 def test_the_end_does_not_wait_for_what_is_under_way():
