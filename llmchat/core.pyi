@@ -320,11 +320,11 @@ class Chat(BaseChat):
         Returns:
             As from a call, or from `toolloop`"""
     def toolloop(self, pr: Any=None, max_steps: int=10, cont_func: Callable[..., Any]=..., final_prompt: str=..., stream: bool=False, *, sp: Any='', temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=..., approve: Callable[[Any], Any] | None=..., parallel: bool=..., max_result: int=..., max_cost: float | None=..., max_calls: int | None=...) -> Stream:
-        """Turns until no tool is asked for; each reply with its results is a turn of its own
+        """Make turns until no tool is called for; each reply with its results is a turn of its own
 
         Args:
             pr: Prompt; None: go on from the history
-            max_steps: Most requests to the API; the last one is asked without tools
+            max_steps: Most requests to the API; the last one is made without tools
             cont_func: Called with the last three messages; falsy: the loop ends
             final_prompt: What the last request says
             stream: Is each reply a stream?
