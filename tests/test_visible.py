@@ -35,7 +35,6 @@ not_yet = {
     'engine/03_retries.ipynb',
     'engine/04_model_info.ipynb',
     'engine/06_request.ipynb',
-    'engine/07_structured.ipynb',
     'engine/10_loading.ipynb',
 }
 
