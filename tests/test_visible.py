@@ -30,11 +30,8 @@ not_yet = {
     # sdk
     # engine
     'engine/00_threads.ipynb',
-    'engine/01_drivers.ipynb',
     'engine/02_streams.ipynb',
-    'engine/03_retries.ipynb',
     'engine/04_model_info.ipynb',
-    'engine/06_request.ipynb',
     'engine/10_loading.ipynb',
 }
 

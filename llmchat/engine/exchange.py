@@ -76,7 +76,7 @@ def reply(self: Exchange, msgs: list[Any], req: dict[str, Any], more: dict[str, 
         need_key(c.sdk)
         req = self.request(msgs, info := (yield from info_if_any(c.sdk, c.model)), more)
     while True:
-        try: r = yield from c.send(req, **self.show)
+        try: r = yield from c._send(req, **self.show)
         except (anthropic.BadRequestError, anthropic.NotFoundError) as e:
             if e.partial or not (self.dialog.learn(str(e), req) or self.dialog.reread(msgs)): raise
         except TypeError: # What is no JSON can only have come in by an edit

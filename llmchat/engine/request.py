@@ -110,6 +110,7 @@ def _fitting(self: BaseClient, cli: Any) -> Any:
             f'{"Client or Chat" if self._async else "AsyncClient or AsyncChat"} the other kind')
     return cli
 
+# %% ../../nbs/engine/06_request.ipynb #d5edfe1a
 @patch
 def _connect(self: BaseClient, cli: Any) -> None:
     "Take an SDK client that was given, that of another client of ours, or one for our settings"
@@ -125,6 +126,7 @@ def _connect(self: BaseClient, cli: Any) -> None:
     self._over, self._ready, self._patient = told, (None, None), (None, None)
     self.sdk # Wrong settings are errors here
 
+# %% ../../nbs/engine/06_request.ipynb #5f3d3c59
 @patch
 def _io(self: BaseClient) -> SyncIO: return SyncIO(self.sdk, self)
 
@@ -142,12 +144,14 @@ def sdk(self: BaseClient) -> Any:
         self._ready = ready = cli, cli.with_options(**self._over) if self._over else cli
     return ready[1]
 
+# %% ../../nbs/engine/06_request.ipynb #94e042f6
 @patch(as_prop=True)
 def patient(self: BaseClient) -> Any:
     "The SDK client for requests that the SDK repeats by itself, with our limits to that"
     if self._patient[0] is not (cli := self.sdk): self._patient = cli, patient(cli, **self._waits)
     return self._patient[1]
 
+# %% ../../nbs/engine/06_request.ipynb #d1591ddf
 @patch(as_prop=True)
 def own(self: BaseClient) -> bool:
     "Is the SDK client this client's alone, to be closed with it?"
@@ -167,6 +171,7 @@ def __getstate__(self: BaseClient) -> dict[str, Any]:
 
 del BaseClient._orig___getstate__ # `@patch` keeps what it replaces
 
+# %% ../../nbs/engine/06_request.ipynb #f00035ad
 @patch
 def __setstate__(self: BaseClient, kept: dict[str, Any]) -> None:
     self.__init__(**kept.pop('init')) # type: ignore[misc]
@@ -180,6 +185,7 @@ def _timed(self: BaseClient, req: dict[str, Any]) -> dict[str, Any]:
     if not wait or 'timeout' in req or getattr(self.sdk, 'timeout', None) != anthropic.DEFAULT_TIMEOUT: return req
     return req | dict(timeout=anthropic.Timeout(wait, connect=5))
 
+# %% ../../nbs/engine/06_request.ipynb #0f8fe3fa
 unreadable = JSONDecodeError, UnicodeDecodeError # The SDK lets them through
 unfit = ValueError, TypeError, LookupError, AttributeError, RecursionError # What wrong data leads to
 
@@ -199,6 +205,7 @@ def readable_block(b: Any) -> bool:
     with suppress(*unfit): return check_block(b) is None
     return False
 
+# %% ../../nbs/engine/06_request.ipynb #d0669bf2
 def readable_part(r: Any) -> Any:
     "The message in what cannot be sent back, with the blocks that can be read; None if it is none"
     with suppress(*unfit):
@@ -207,6 +214,7 @@ def readable_part(r: Any) -> Any:
         return as_message(msg | dict(content=[*filter(readable_block, content)]))
     return None
 
+# %% ../../nbs/engine/06_request.ipynb #47a1b342
 @patch
 def _check(self: BaseClient, r: Any) -> None:
     "An `APIError` for what is not a message, or could not be sent back"
@@ -219,11 +227,13 @@ def decoder_of(response: Any) -> Decoder:
     kind = response.headers.get('content-type', '')
     return OneObject() if 'json' in kind or 'html' in kind else Decoder()
 
+# %% ../../nbs/engine/06_request.ipynb #53b68dda
 def events_in(piece: Any, decoder: Decoder) -> Iterable[Any]:
     "The events in a piece of a stream: bytes, an event that the SDK has decoded, or None at the end"
     if isinstance(piece, bytes): return decoder.feed(piece)
     return decoder.end() if piece is None else [piece.to_dict(warnings=False)]
 
+# %% ../../nbs/engine/06_request.ipynb #493f7876
 def typed_event(ev: dict[str, Any]) -> Any:
     "The SDK's object for an event"
     cls = getattr(anthropic.types, f"Raw{ev['type'].title().replace('_', '')}Event", anthropic.BaseModel)
@@ -234,11 +244,13 @@ def error_in_stream(e: Any, response: Any) -> Exception:
     "The error for one that the SDK has met in a stream that it reads itself"
     return stream_error(e.body if isinstance(e.body, dict) else dict(error=e.body), response)
 
+# %% ../../nbs/engine/06_request.ipynb #a51d2888
 def read_to_end() -> Flow:
     "Read what follows the end of a message; nothing that happens there matters"
     with suppress(Exception):
         while (yield Read()) is not None: pass
 
+# %% ../../nbs/engine/06_request.ipynb #fec3a062
 def behind_prefill(text: str, prefill: str) -> str:
     "The text behind a prefill, whose blanks at the end were not sent and may come back"
     return text.lstrip() if prefill != prefill.rstrip() else text
@@ -280,6 +292,7 @@ def prefilled(r: Any, prefill: str) -> Any:
     else: r.content.insert(0, anthropic.types.TextBlock(type='text', text=prefill))
     return r
 
+# %% ../../nbs/engine/06_request.ipynb #09527f37
 no_prefill = ('This model does not take `prefill`. Say in `sp` how the reply should begin, ask for an object with '
     '`parse`, or use an older model.')
 
@@ -303,6 +316,7 @@ def holds_media(b: dict[str, Any]) -> bool:
     inner = b.get('content') if isinstance(b.get('content'), list) else []
     return b.get('type') in ('image', 'document') or any(map(holds_media, inner))
 
+# %% ../../nbs/engine/06_request.ipynb #c90abf2e
 def blamed(
     e: Exception, # An error of the API
     msgs: list[dict[str, Any]] # Messages of the request
@@ -335,6 +349,7 @@ def _options(self: BaseClient, cli: Any, req: dict[str, Any], n: int, stream: bo
         res['timeout'] = anthropic.Timeout(long_wait(req['max_tokens']) or 600, connect=5)
     return res
 
+# %% ../../nbs/engine/06_request.ipynb #ae56a18b
 @patch
 def _post(self: BaseClient, cli: Any, req: dict[str, Any], data: bytes, b: Builder | None, **show: Any) -> Flow:
     "Send a request, and again after failures that pass; return the reply"
@@ -365,8 +380,9 @@ def names_usage(r: Any) -> bool:
     "Does what is no reply say what it took?"
     return isinstance(getattr(r, 'usage', None), anthropic.types.Usage) and isinstance(getattr(r, 'model', None), str)
 
+# %% ../../nbs/engine/06_request.ipynb #a331cd5a
 @patch
-def send(self: BaseClient, req: dict[str, Any], stream: bool = False, prefill: str = '',
+def _send(self: BaseClient, req: dict[str, Any], stream: bool = False, prefill: str = '',
     cb: Callable[..., Any] | None = None, on_reply: Callable[..., Any] = noop, **show: Any) -> Flow:
     "Send one request and return its reply; `on_reply` receives it, or the partial one, and the model with its usage"
     b, began, r, paid, err = Builder() if stream else None, time(), None, None, None

@@ -61,8 +61,6 @@ class BaseClient(Totals):
         """Is the SDK client this client's alone, to be closed with it?"""
     def __getstate__(self) -> dict[str, Any]: ...
     def __setstate__(self, kept: dict[str, Any]) -> None: ...
-    def send(self, req: dict[str, Any], stream: bool=False, prefill: str='', cb: Callable[..., Any] | None=None, on_reply: Callable[..., Any]=..., **show: Any) -> Flow:
-        """Send one request and return its reply; `on_reply` receives it, or the partial one, and the model with its usage"""
 unreadable: tuple[Any, Any]
 unfit: tuple[Any, Any, Any, Any, Any]
 def as_message(msg: dict[str, Any] | None) -> Any:

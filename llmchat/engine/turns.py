@@ -62,6 +62,7 @@ class Turn:
     usage: UsageLog
     container: dict[str, Any] | None = None # That its code ran in
 
+# %% ../../nbs/engine/11_turns.ipynb #4961f8fa
 def turn_from(data: dict[str, Any]) -> Turn:
     "Return a turn from its data in a file"
     used = UsageLog((model, u) for model, u in data['took'])
@@ -89,7 +90,7 @@ class BaseChat(Totals):
         max_calls: int | None = None, # Tool calls; once made, no more requests
         log: bool = False, # Keep every request and reply in `c.log`?
         journal: Any = None, # A file to be made, to which each turn is written before its call returns; None: none
-        **kw: Unpack[NewChat] # Settings of every call, such as maxtok; of the client, such as api_key, max_wait, on_retry
+        **kw: Unpack[NewChat] # Settings of every call, as maxtok; of the client, as api_key, max_wait, on_retry
     ) -> None:
         conn = {k: kw.pop(k) for k in client_settings if k in kw}
         check_names(kw, [*ChatSettings.__annotations__, *client_settings], 'a chat')
@@ -125,6 +126,7 @@ class BaseChat(Totals):
 class LimitReached(RuntimeError):
     "The chat has spent what it may: `max_cost` or `max_calls`"
 
+# %% ../../nbs/engine/11_turns.ipynb #f8fdb8b7
 @patch
 def _afford(self: BaseChat, max_cost: float | None = None, max_calls: int | None = None) -> None:
     "`LimitReached` if the chat may spend no more; `ValueError` if nobody knows what it spends"
@@ -144,12 +146,14 @@ def newest_results(h: list[dict[str, Any]]) -> list[dict[str, Any]]:
     "Return the results of calls that a history ends with"
     return find_blocks(h[-1], 'tool_result') if h and h[-1]['role'] == 'user' else []
 
+# %% ../../nbs/engine/11_turns.ipynb #d599006a
 def open_calls(h: list[dict[str, Any]], msg: dict[str, Any] | None = None) -> list[dict[str, Any]]:
     "Return the calls that a history ends with, and to which `msg` brings no result"
     if not h or h[-1]['role'] != 'assistant' or not (calls := calls_in(h[-1])): return []
     done = {b['tool_use_id'] for b in find_blocks(msg, 'tool_result')} if msg else ()
     return [b for b in calls if b['id'] not in done]
 
+# %% ../../nbs/engine/11_turns.ipynb #581b7310
 @patch
 def _start_of_turn(self: BaseChat, msg: dict[str, Any] | None,
     h: list[dict[str, Any]]) -> tuple[int, list[dict[str, Any]]]:
@@ -188,6 +192,7 @@ def _alone(self: BaseChat, flow: Flow, io: Any) -> Flow:
         self._at_work.pop(flow, None)
     raise RuntimeError('The chat was closed in the middle of this turn, which is no part of it.')
 
+# %% ../../nbs/engine/11_turns.ipynb #3579b3fc
 @patch
 def _run(self: BaseChat, flow: Flow, kind: Any = None) -> Any:
     "Hand a flow of this chat to the driver: to its end, or as a `kind` of stream"
@@ -272,6 +277,7 @@ def _ready(self: BaseChat, msg: dict[str, Any] | None, exchange: Exchange, more:
         e.results = [b for b, _ in bad] # type: ignore[attr-defined]
         raise e
 
+# %% ../../nbs/engine/11_turns.ipynb #f9d69972
 @patch
 def _answer(self: BaseChat, calls: list[dict[str, Any]], exchange: Exchange, more: Any) -> Flow:
     "Run calls with the settings of a call; return their results"
@@ -306,6 +312,7 @@ def _clean(self: BaseChat, data: Any) -> Any:
     "Plain data without any key"
     return redact(data, secrets(self.c.sdk, named_values(self.settings)))
 
+# %% ../../nbs/engine/11_turns.ipynb #175e396b
 @patch
 def _note(self: BaseChat, h: list[dict[str, Any]], turn: Turn | None = None, **entry: Any) -> None:
     "Write to the journal, if there is one, how the history becomes `h`"
@@ -340,6 +347,7 @@ def _copy(self: BaseChat, h: list[dict[str, Any]], **own: Any) -> Any:
     if self._paused is not None: res._paused = h[-1]
     return res
 
+# %% ../../nbs/engine/11_turns.ipynb #2a838769
 @patch
 def _last_turns(self: BaseChat, loop: bool, what: str = 'take back') -> int:
     "How many turns there are to take back: one, or those since the last prompt; `ValueError` if there are none"
@@ -408,14 +416,17 @@ def _exchange(self: BaseChat, kw: dict[str, Any], stream: bool = False, box: Too
     before = noop if limits['max_cost'] is limits['max_calls'] is None else partial(self._afford, **limits)
     return Exchange(self.c, settings, box, self._dialog, stream, on_reply=self._on_reply, before=before, **show, **run)
 
+# %% ../../nbs/engine/11_turns.ipynb #6b9ac6ac
 @patch
 def _need_approve(self: BaseChat, run: dict[str, Any], calls: Any = ()) -> None:
     "`ValueError` if a chat from a file, or calls that stand there, need an `approve` that has not been given"
     if run['approve'] is not None or not (self._asked or self._from_file & {c['id'] for c in calls}): return
-    why = f'A file says that {calls[0]["name"]} shall run' if calls else 'This chat is from a file, and asked before tools ran'
+    why = 'This chat is from a file, and asked before tools ran'
+    if calls: why = f'A file says that {calls[0]["name"]} shall run'
     raise ValueError(f'{why}. So no tool runs before there is an `approve`: give one to `Chat.load` or to this call, a '
         'function that is asked before each call, or approve=True, which runs all.')
 
+# %% ../../nbs/engine/11_turns.ipynb #e0a967ee
 @patch
 def _on_reply(self: BaseChat, r: Any, used: Any) -> None:
     "Note a reply, or the partial one, and its usage"
@@ -437,6 +448,7 @@ def _read(self: BaseChat) -> None:
     msgs = self._dialog.read(self.h, 'chat.h')
     if not all(map(is_, msgs, self.h)): self.h[:] = msgs
 
+# %% ../../nbs/engine/11_turns.ipynb #c5b9ebef
 @patch
 def _validated_prompt(self: BaseChat, pr: Any, kw: dict[str, Any], also: Iterable[str] = ()) -> dict[str, Any] | None:
     "Return the prompt as a message; what is wrong with it or with a setting is an error before anything begins"
@@ -453,6 +465,7 @@ def _run_turn(self: BaseChat, pr: Any, stream: bool = False, **kw: Any) -> Any:
     msg = self._validated_prompt(pr, kw, ('stream',))
     return self._run(self._turn(msg, self._exchange(kw, stream)), self.c._stream if stream else None)
 
+# %% ../../nbs/engine/11_turns.ipynb #f83e2220
 @patch
 def _run_structured(self: BaseChat, pr: Any, tools: Any, ns: Any = None, retries: int = 0, **kw: Any) -> Any:
     "Make a turn of calls and their values"
@@ -460,6 +473,7 @@ def _run_structured(self: BaseChat, pr: Any, tools: Any, ns: Any = None, retries
     exchange = self._exchange(kw, box=Toolbox(tools, ns))
     return self._run(self._turn(msg, exchange, lambda msgs: exchange.values(msgs, choice, retries)))
 
+# %% ../../nbs/engine/11_turns.ipynb #c0f75be9
 @patch
 def _run_parse(self: BaseChat, pr: Any, T: Any, retries: int = 0, **kw: Any) -> Any:
     "Make a turn of one object"
