@@ -32,7 +32,6 @@ not_yet = {
     'engine/00_threads.ipynb',
     'engine/02_streams.ipynb',
     'engine/04_model_info.ipynb',
-    'engine/10_loading.ipynb',
 }
 
 RUN = """
