@@ -45,7 +45,7 @@ class Exchange:
         if isinstance(thinking, dict): settings, thinking = settings | dict(thinking=thinking), False
         if cb is not None and not callable(cb):
             raise TypeError(f'cb is {cb!r}; it is a function, called with the reply, or None')
-        self.sdkent, self.settings, self.box, self.dialog = client, settings, box, dialog
+        self.client, self.settings, self.box, self.dialog = client, settings, box, dialog
         self.before, self.run = before, run
         self.req = mk_settings(client.model, tools=box.schemas, **settings)
         self.prefill = settings.get('prefill') or ''
@@ -63,7 +63,7 @@ def request(self: Exchange,
     "Make the request; `ValueError` or `TypeError` says what cannot be sent"
     req, begun = self.req, self.prefill.rstrip()
     if info is not None or more:
-        req = mk_settings(self.sdkent.model, info, **(dict(tools=self.box.schemas) | self.settings | more))
+        req = mk_settings(self.client.model, info, **(dict(tools=self.box.schemas) | self.settings | more))
     self.dialog.read([*msgs, mk_msg(begun, 'assistant')] if begun else msgs)
     return with_messages(req, self.dialog, info, bool(begun), self.settings.get('cache', False))
 
@@ -71,12 +71,13 @@ def request(self: Exchange,
 @patch
 def reply(self: Exchange, msgs: list[Any], req: dict[str, Any], more: dict[str, Any] = {}) -> Flow:
     "Send a request, which is changed to what the model can do and the API accepts; return the reply"
-    c, info = self.sdkent, None
+    c, info = self.client, None
     if needs(req, self.dialog.facts):
         need_key(c.sdk)
         req = self.request(msgs, info := (yield from info_if_any(c.sdk, c.model)), more)
     while True:
         try: r = yield from c._send(req, **self.show)
+        except GeneratorExit: raise # by name, since nothing can be imported when a program ends
         except (anthropic.BadRequestError, anthropic.NotFoundError) as e:
             if e.partial or not (self.dialog.learn(str(e), req) or self.dialog.reread(msgs)): raise
         except TypeError: # What is no JSON can only have come in by an edit
@@ -133,7 +134,7 @@ def _fitting_results(self: BaseClient, msgs: list[dict[str, Any]], results: list
 @patch
 def results(self: Exchange, msgs: list[dict[str, Any]], calls: list[Any], box: Toolbox, **run: Any) -> Flow:
     "Run calls, the last ones of a dialog, and return their results"
-    return (yield from self.sdkent._fitting_results(msgs, (yield from run_calls(calls, box, **run))))
+    return (yield from self.client._fitting_results(msgs, (yield from run_calls(calls, box, **run))))
 
 # %% ../../nbs/engine/08_exchange.ipynb #3d7589d5
 @patch
@@ -166,7 +167,7 @@ def values(self: Exchange, msgs: list[dict[str, Any]], choice: Any, retries: int
 @patch
 def object(self: Exchange, msgs: list[dict[str, Any]], kind: ReplyType, retries: int) -> Flow:
     "Ask for one object; return reply, messages and the object"
-    c = self.sdkent
+    c = self.client
     need_key(c.sdk)
     info = yield from info_if_any(c.sdk, c.model)
     return (yield from until_fits(lambda said: parsed(self, msgs, kind, info, said), retries))

@@ -12,7 +12,7 @@ __all__ = ['Exchange', 'value_of']
 
 class Exchange:
     """One request to the model and its reply, with settings; called with a dialog, with the results of its calls too"""
-    sdkent: BaseClient
+    client: BaseClient
     settings: dict[str, Any]
     box: Toolbox
     dialog: Dialog

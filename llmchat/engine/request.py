@@ -148,8 +148,9 @@ def sdk(self: BaseClient) -> Any:
 @patch(as_prop=True)
 def patient(self: BaseClient) -> Any:
     "The SDK client for requests that the SDK repeats by itself, with our limits to that"
-    if self._patient[0] is not (cli := self.sdk): self._patient = cli, patient(cli, **self._waits)
-    return self._patient[1]
+    cli, ready = self.sdk, self._patient
+    if ready[0] is not cli: self._patient = ready = cli, patient(cli, **self._waits)
+    return ready[1]
 
 # %% ../../nbs/engine/06_request.ipynb #d1591ddf
 @patch(as_prop=True)
@@ -361,6 +362,7 @@ def _post(self: BaseClient, cli: Any, req: dict[str, Any], data: bytes, b: Build
             if b: return (yield from streamed(response, b, **show))
             try: return read_message(response)
             except unfit as e: raise self._not_a_reply(response.text, e)
+        except GeneratorExit: raise # by name, since nothing can be imported when a program ends
         except anthropic.APIError as e:
             seen = response is not None and (b is None or b.partial is not None)
             if seen or response is not None and not isinstance(e, anthropic.APIStatusError): raise
