@@ -31,7 +31,6 @@ not_yet = {
     # engine
     'engine/00_threads.ipynb',
     'engine/02_streams.ipynb',
-    'engine/04_model_info.ipynb',
 }
 
 RUN = """
