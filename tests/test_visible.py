@@ -23,8 +23,6 @@ not_yet = {
     'sandbox/07_routes.ipynb',
     'sandbox/08_batches.ipynb',
     'sandbox/10_clouds.ipynb',
-    # protocol
-    # sdk
     # engine
     'engine/00_threads.ipynb',
     'engine/02_streams.ipynb',
@@ -32,7 +30,7 @@ not_yet = {
 
 RUN = """
 import faulthandler, sys
-faulthandler.dump_traceback_later(120, exit=True)
+faulthandler.dump_traceback_later(500, exit=True)
 from execnb.shell import CaptureShell
 from nbdev.test import nb_test_cells
 from nbs.recording import recorded
