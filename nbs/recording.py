@@ -110,7 +110,6 @@ def recorded():
         os.environ['ANTHROPIC_BASE_URL'] = told['address']
         os.environ.setdefault('ANTHROPIC_API_KEY', placeholder)
     display(Markdown(f"*The replies on this page were given by **{told['answers']}** and recorded.*"))
-    return told['model']
 
 # ---- Record
 
