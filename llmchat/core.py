@@ -166,6 +166,7 @@ def structured(self: Chat, pr: Any, tools: Any, ns: Any = None, retries: int = 0
     "Ask for calls and make them, as a turn of this chat"
     return self._run_structured(pr, tools, ns, retries, **kwargs)
 
+# %% ../nbs/00_core.ipynb #9110b00d
 @patch
 @delegates(Client.parse)
 def parse(self: Chat, pr: Any, T: Any, retries: int = 0, **kwargs: Unpack[ChatSettings]) -> Any:

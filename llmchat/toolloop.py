@@ -39,7 +39,7 @@ class Bounds:
         if isinstance(self.max_steps, bool) or not isinstance(self.max_steps, int) or self.max_steps < 1:
             raise ValueError(f'max_steps is {self.max_steps!r}; it is a number of requests, 1 or more')
 
-# %% ../nbs/01_toolloop.ipynb #f07ea3a8
+# %% ../nbs/01_toolloop.ipynb #d916c8a7
 def goes_on(
     r: Any, # A reply
     results: list[Any] # The messages with results of its calls
@@ -47,7 +47,7 @@ def goes_on(
     "Return whether there is more to do after a reply"
     return r.stop_reason == 'pause_turn' or (bool(results) and r.stop_reason not in cut_off)
 
-# %% ../nbs/01_toolloop.ipynb #f754349b
+# %% ../nbs/01_toolloop.ipynb #53a133c7
 def shown_turn(
     turn: Flow, # The flow of one turn
     chat: BaseChat, # Whose turn it is
@@ -81,7 +81,7 @@ def loop_flow(
         msg = None
     return done
 
-# %% ../nbs/01_toolloop.ipynb #bedec18c
+# %% ../nbs/01_toolloop.ipynb #f58714f6
 @patch
 def _run_loop(self: BaseChat, pr: Any, stream: bool = False, max_steps: int = 10, cont_func: Any = noop,
     final_prompt: str | None = None, **kw: Any) -> Any:
@@ -105,7 +105,7 @@ def toolloop(self: Chat,
     "Make turns until no tool is called for; each reply with its results is a turn of its own"
     return self._run_loop(pr, stream, max_steps, cont_func, final_prompt, **kwargs)
 
-# %% ../nbs/01_toolloop.ipynb #279c5968
+# %% ../nbs/01_toolloop.ipynb #750518fb
 @patch
 def _run_again(self: BaseChat, stream: bool = False, loop: bool = False, max_steps: int = 10, cont_func: Any = noop,
     final_prompt: str | None = None, **kw: Any) -> Any:
