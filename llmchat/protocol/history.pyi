@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
-__all__ = ['only_in_replies', 'server_calls', 'any_call', 'plain_text', 'refused_field', 'request_fields', 'cannot_go', 'fitting', 'root_call', 'blocks_of', 'may_wait', 'left_open', 'without_calls', 'joined', 'calls_in', 'closed', 'within', 'capabilities', 'picture_size', 'Facts', 'facts', 'Dialog', 'check_numbers', 'names_container', 'sendable', 'alive', 'field_at']
+__all__ = ['only_in_replies', 'server_calls', 'any_call', 'plain_text', 'plain_kinds', 'refused_field', 'request_fields', 'cannot_go', 'fitting', 'root_call', 'blocks_of', 'may_wait', 'left_open', 'without_calls', 'joined', 'calls_in', 'closed', 'within', 'capabilities', 'picture_size', 'Facts', 'facts', 'Dialog', 'check_numbers', 'names_container', 'sendable', 'alive', 'field_at']
 
 def request_fields() -> dict[Any, set[str]]:
     """Return the fields that requests may have, by kind of block"""
@@ -78,6 +78,7 @@ class Facts(NamedTuple):
     pictures: tuple[Any, ...] = ...
     marks: int = ...
     waits: bool = ...
+plain_kinds: tuple[str, str, str]
 def facts(msg: dict[str, Any]) -> Facts | None:
     """Return what there is to know of a message; None for plain text"""
 class Dialog:

@@ -181,8 +181,9 @@ def set_needs(req: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if out.get('format'): yield 'structured_outputs', '`output_config`'
     for t in req.get('tools', ()):
         if t.get('strict'): yield 'structured_outputs', f"the tool {t['name']}"
+        if 'type' not in t: continue # A tool of one's own
         for k in 'web_search', 'code_execution':
-            if str(t.get('type')).startswith(k + '_'): yield f'server_tools.{k}', f'the tool {k}'
+            if str(t['type']).startswith(k + '_'): yield f'server_tools.{k}', f'the tool {k}'
 
 # %% ../../nbs/protocol/08_requests.ipynb #4d114580
 Noted = Mapping[int, Facts] # Facts of the messages of a request, by index

@@ -66,8 +66,9 @@ def has_key(
 ) -> bool: # True as well where the client's class has a way of its own to authenticate
     "Can `cli` authenticate itself?"
     if type(cli).__name__ not in ('Anthropic', 'AsyncAnthropic'): return True
+    if cli.credentials or (cli.api_key or '').strip() or (cli.auth_token or '').strip(): return True
     sent = {k.lower(): str(v).removeprefix('Bearer').strip() for k, v in cli.default_headers.items()}
-    return bool(cli.credentials or sent.get('authorization') or sent.get('x-api-key'))
+    return bool(sent.get('authorization') or sent.get('x-api-key'))
 
 # %% ../../nbs/sdk/01_clients.ipynb #8c56d6df
 def need_key(
