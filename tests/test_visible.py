@@ -25,7 +25,6 @@ not_yet = {
     'sandbox/10_clouds.ipynb',
     # engine
     'engine/00_threads.ipynb',
-    'engine/02_streams.ipynb',
 }
 
 RUN = """

@@ -18,7 +18,7 @@ from typing import Any, Callable, NamedTuple
 
 from fastcore.basics import patch
 
-from ..engine.streams import _Loop, AsyncStream, Stream
+from ..engine.streams import AsyncLoop, AsyncStream, Stream
 from ..engine.drivers import End
 from ..protocol.replies import code_span, contents, read_reply
 from .parts import DisplayMessage, DisplayPart, mark, marks, read_history, readable_blocks
@@ -257,7 +257,7 @@ def _show(stream: Stream, screen: Screen) -> None:
 async def _show_async(stream: AsyncStream, screen: Screen) -> None:
     async with stream:
         with screen:
-            async for o in _Loop(stream): screen.add(o.value if isinstance(o, End) else o)
+            async for o in AsyncLoop(stream): screen.add(o.value if isinstance(o, End) else o)
             screen.value = stream.value
 
 # %% ../../nbs/display/02_notebook.ipynb #48e64b3a
