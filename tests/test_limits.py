@@ -22,7 +22,8 @@ def reply(tokens): return dict(content='ok', usage=dict(output_tokens=tokens))
 def test_a_request_that_does_not_fit_is_refused_and_takes_nothing():
     sb = Sandbox(lambda body: 'ok', limits=dict(requests=50, input_tokens=40_000, output_tokens=8000))
     create(sb, **asking(30_000))
-    with pytest.raises(anthropic.RateLimitError, match='40,000 input tokens per minute') as e: create(sb, **asking(20_000))
+    with pytest.raises(anthropic.RateLimitError, match='40,000 input tokens per minute') as e:
+        create(sb, **asking(20_000))
     head = e.value.response.headers
     assert (head['retry-after'], head['anthropic-ratelimit-requests-remaining']) == ('15', '49')
     assert head['anthropic-ratelimit-input-tokens-remaining'] == '10000'
@@ -46,7 +47,8 @@ def test_what_is_invalid_takes_nothing():
 def test_requests_under_way_count_at_once():
     async def go():
         async with sb.aclient() as cli:
-            return await asyncio.gather(*[cli.messages.create(**asking(3000)) for _ in range(10)], return_exceptions=True)
+            asked = [cli.messages.create(**asking(3000)) for _ in range(10)]
+            return await asyncio.gather(*asked, return_exceptions=True)
     sb = Sandbox(lambda body: 'ok', limits=dict(input_tokens=10_000))
     kinds = [type(r).__name__ for r in asyncio.run(go())]
     assert kinds.count('Message') == 3 and kinds.count('RateLimitError') == 7
@@ -96,7 +98,8 @@ def test_a_minute_may_be_enforced_second_by_second():
 def test_acceleration():
     sb = Sandbox(lambda body: 'ok', limits=dict(acceleration=10_000))
     create(sb, **asking(9000))
-    with pytest.raises(anthropic.RateLimitError, match='maximum usage increase rate.*10,000 .* will increase to 20,000') as e:
+    words = 'maximum usage increase rate.*10,000 .* will increase to 20,000'
+    with pytest.raises(anthropic.RateLimitError, match=words) as e:
         create(sb, **asking(9000))
     sb.sleep(int(e.value.response.headers['retry-after']))
     for _ in range(2): create(sb, **asking(9000))
@@ -177,8 +180,8 @@ def cached(text): return dict(model=MODEL, max_tokens=100, messages=[dict(role='
 
 def cost(us):
     "USD of several replies"
-    each = [usage(u.input_tokens, u.output_tokens, u.cache_creation_input_tokens, u.cache_read_input_tokens) for u in us]
-    return float(sum(price(u, MODEL).total for u in each))
+    kinds = 'input_tokens', 'output_tokens', 'cache_creation_input_tokens', 'cache_read_input_tokens'
+    return float(sum(price(usage(*(getattr(u, k) for k in kinds)), MODEL).total for u in us))
 
 def test_500_at_once_that_share_a_prompt():
     "All that were sent before the first reply began write the cache; what they cost says so"
@@ -195,15 +198,16 @@ def test_500_at_once_that_share_a_prompt():
     one = Sandbox(lambda body: reply(100)).client()
     alone = [one.messages.create(**cached(f'Question {i}')).usage for i in range(500)]
     assert [u.cache_creation_input_tokens > 0 for u in alone] == [True] + [False] * 499
-    tokens = uses[0].cache_creation_input_tokens
-    assert cost(uses) - cost(alone) == pytest.approx((n - 1) * (cost([uses[0]]) - cost([uses[-1]])), rel=.01) and tokens > 2000
+    more = (n - 1) * (cost([uses[0]]) - cost([uses[-1]]))
+    assert cost(uses) - cost(alone) == pytest.approx(more, rel=.01) and uses[0].cache_creation_input_tokens > 2000
 
 @pytest.mark.parametrize('pace', [{}, dict(first=2)])
 def test_500_at_the_same_moment_all_write(pace):
     async def go():
         sb = Sandbox(lambda body: 'ok', pace=pace, clock=RealClock())
         cli = AsyncClient(MODEL, cli=sb.aclient())
-        return await asyncio.gather(*[cli(f'Question {i}', sp='Be brief. ' * 800, cache=True, maxtok=50) for i in range(500)])
+        kw = dict(sp='Be brief. ' * 800, cache=True, maxtok=50)
+        return await asyncio.gather(*[cli(f'Question {i}', **kw) for i in range(500)])
     assert all(r.usage.cache_creation_input_tokens for r in run_virtual(go()))
 
 def test_what_is_read_is_no_input():
@@ -233,7 +237,8 @@ def job(n=2000, at_once=32, seed=1, **limits):
     async def go():
         sb = Sandbox(said, limits=limits, pace=dict(first=.8, rate=70), clock=RealClock(0), validate=False)
         gate = asyncio.Semaphore(at_once)
-        async with sb.aclient(max_retries=2) as cli: replies = await asyncio.gather(*[ask(cli, i, gate) for i in range(n)])
+        async with sb.aclient(max_retries=2) as cli:
+            replies = await asyncio.gather(*[ask(cli, i, gate) for i in range(n)])
         return sb, replies, sb.clock.now
     return run_virtual(go())
 

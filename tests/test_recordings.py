@@ -57,7 +57,8 @@ def test_over_http(path):
 
 def test_no_keys_anywhere(path):
     names = ['x-api-key', 'authorization', 'set-cookie', 'anthropic-organization-id', 'x-secret']
-    cli = Sandbox(Answer(200, dict.fromkeys(names, KEY) | {'content-type': 'text/plain'}, [KEY.encode()])).client(api_key=KEY,
+    answer = Answer(200, dict.fromkeys(names, KEY) | {'content-type': 'text/plain'}, [KEY.encode()])
+    cli = Sandbox(answer).client(api_key=KEY,
         default_headers={'authorization': f'Bearer {KEY}', 'x-secret': KEY}, default_query={'token': KEY})
     server = dict(type='url', name='a', url='https://a.example', authorization_token='mcp-token')
     with pytest.raises(Exception):
@@ -96,7 +97,8 @@ def test_a_stream_that_was_left_is_not_kept(path):
 def test_a_stream_that_ended_early_ends_early_again(path):
     with record(Sandbox(Cut(SAID, events=4)).client(), path).messages.stream(**ASK) as s: half = s.get_final_message()
     with Sandbox.replay(path).client().messages.stream(**ASK) as s: assert s.get_final_message() == half
-    with pytest.raises(anthropic.APIError): list(Chat(ASK['model'], cli=Sandbox.replay(path).client())('Hi', maxtok=100, stream=True))
+    chat = Chat(ASK['model'], cli=Sandbox.replay(path).client())
+    with pytest.raises(anthropic.APIError): list(chat('Hi', maxtok=100, stream=True))
 
 def test_compressed_answers(path):
     data = gzip.compress(json.dumps(dict(type='message', content=[dict(type='text', text=SAID)])).encode())
@@ -143,12 +145,14 @@ def test_what_differs(path, change, says):
 
 def test_nothing_recorded_and_nothing_equal(path):
     path.write_text('')
-    with pytest.raises(AssertionError, match='has no request for a message'): Sandbox.replay(path).client().messages.create(**ASK)
+    cli = Sandbox.replay(path).client()
+    with pytest.raises(AssertionError, match='has no request for a message'): cli.messages.create(**ASK)
     assert list(differences(ASK, ASK)) == [] and list(differences([], [1])) == ['0: nothing was recorded, 1 was sent']
 
 def test_requests_are_checked_as_ever(path):
     record(Sandbox(SAID).client(), path).messages.create(**ASK)
-    with pytest.raises(anthropic.BadRequestError): Sandbox.replay(path).client().messages.create(**ASK | dict(messages=[]))
+    cli = Sandbox.replay(path).client()
+    with pytest.raises(anthropic.BadRequestError): cli.messages.create(**ASK | dict(messages=[]))
 
 def test_faults_cut_what_was_recorded(path):
     with record(Sandbox(SAID).client(), path).messages.stream(**ASK) as s: list(s)

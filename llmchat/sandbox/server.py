@@ -254,7 +254,7 @@ def _rechunk(chunks: Any, n: int | None) -> Any:
     return [data[i:i+n] for i in range(0, len(data), n)]
 
 def _steps(sb: Sandbox, ans: Answer, req: Request) -> Iterator[tuple[float, bytes]]:
-    "The chunks of an answer, and when each is due; who goes on has sent it, and its tokens are taken"
+    "The chunks of an answer, and when each is due; its tokens are taken when the next one is asked for"
     last,done = max(len(ans.chunks) - 1, 1) if isinstance(ans.chunks, list) else 1,0.0
     for i,chunk in enumerate(ans.chunks):
         tokens = (ans.tokens or 0) * min(i / last, 1)
@@ -290,8 +290,8 @@ def _respond(sb: Sandbox, ans: Any, req: Request, whole: bool, play: Callable[..
     "`ans` as an HTTP response, its chunks handed out by `play`"
     if isinstance(ans, BaseException): raise ans
     if isinstance(ans, httpx2.Response): return ans
-    with sb._lock: headers = dict(date=formatdate(sb.clock.now, usegmt=True)) | (sb.limits.headers() if req.asks else {})
-    headers |= ans.headers | {'request-id': req.id}
+    with sb._lock: limits = sb.limits.headers() if req.asks else {}
+    headers = dict(date=formatdate(sb.clock.now, usegmt=True)) | limits | ans.headers | {'request-id': req.id}
     return httpx2.Response(ans.status, headers=headers, content=ans.chunks[0] if whole else play(sb, ans, req))
 
 @patch
