@@ -10,12 +10,13 @@ from PIL import Image
 
 from llmchat import AsyncChat, AsyncClient, Chat, Client, contents
 from llmchat.protocol.history import sendable
-from llmchat.sandbox.rules import Asked
+from llmchat.sandbox.rules import RequestView
 from llmchat.sandbox.server import mk_events, mk_model, mk_reply, sse, tool_use
 from llmchat.sandbox.validation import misshapen
 
 MODEL = 'claude-sonnet-5-5'
 PREFILLS = [mk_model(MODEL, prefill=True)] # The models of a sandbox where this one takes prefill
+FORCED = [mk_model(MODEL)] # Where it can be forced to call a tool, and all else
 ASK = [dict(role='user', content='x')]
 USAGE = dict(input_tokens=11, output_tokens=7, cache_creation_input_tokens=5, cache_read_input_tokens=3)
 
@@ -51,7 +52,7 @@ needs_recordings = pytest.mark.skipif(not recorded, reason=f'no {RECORDINGS.name
 
 def check_request(body):
     "Fail if `body` holds anything that the SDK's types for `messages.create` do not name"
-    if wrong := misshapen(Asked(body, None)): raise AssertionError(wrong)
+    if wrong := misshapen(RequestView(body, None)): raise AssertionError(wrong)
 
 # ---- what a history must be, checked without the library
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import anthropic, pytest
 
-from common import MODEL, PDF, PNG, TOOLS, both, check_request
+from common import FORCED, MODEL, PDF, PNG, TOOLS, both, check_request
 from llmchat import URL, Sandbox, fetch_conf, mk_doc, mk_msg, search_conf
 from llmchat.protocol.requests import Settings
 
@@ -87,7 +87,7 @@ PLAIN = [PDF, URL('https://a.org/a.pdf'), mk_doc('A', citations=False)]
 @pytest.mark.parametrize('stream', [False, True])
 @pytest.mark.parametrize('kw', SENT.values(), ids=SENT)
 def test_requests_are_what_the_sdks_types_say(way, kw, stream):
-    sb = Sandbox(['Hi', 'Hi'], models=[MODEL])
+    sb = Sandbox(['Hi', 'Hi'], models=FORCED)
     chat = way.Chat(MODEL, way.sdk(sb), hist=[mk_msg('Hi', cache=True, ttl='1h'), 'Hello'], **({'cache': True} if 'cache' in kw else {}))
     kw = {k: v for k, v in kw.items() if k != 'cache'}
     (way.read if stream else way.call)(chat, [*(PLAIN if stream else PARTS), 'What is this?'], **kw)

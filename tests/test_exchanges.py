@@ -8,7 +8,7 @@ from llmchat import mk_msg, mk_msgs
 from llmchat.protocol.requests import mk_request
 from llmchat.protocol.history import sendable
 from llmchat.protocol.limits import versions
-from llmchat.sandbox.server import mk_model
+from llmchat.sandbox.models import as_of, known_models, mk_model
 from llmchat.protocol.events import Builder, Decoder
 from llmchat.sandbox.validation import refused
 
@@ -24,9 +24,9 @@ def reply_of(e):
     for ev in Decoder().feed(e['reply'].encode()): b.add(ev)
     return anthropic.types.Message.construct(**b.msg)
 
-def accepted(msgs, **kw):
-    "What the sandbox says to a request that goes on from a history; None: it takes it"
-    body = json.loads(json.dumps(mk_request(MODEL, msgs, **kw)))
+def accepted(e, msgs, **kw):
+    "What the sandbox says to a request that goes on from a history, with the tools of an exchange; None: it takes it"
+    body = json.loads(json.dumps(mk_request(MODEL, msgs, **kw))) | {k: v for k, v in e['request'].items() if k == 'tools'}
     return refused(body, mk_model(MODEL), {'x-api-key': 'k', 'anthropic-version': versions[-1], 'anthropic-beta': 'all'})
 
 def followed(e, n=None):
@@ -43,7 +43,7 @@ def followed(e, n=None):
 def test_no_history_is_refused():
     "Whatever a reply held, and whether its container still lives or not, the conversation goes on"
     found = [(i, no.message) for i, e in replied for h in followed(e) for kw in ({}, dict(container='c1'))
-        if (no := accepted(h, **kw))]
+        if (no := accepted(e, h, **kw))]
     assert not found and len(replied) > 400
 
 def test_what_the_api_took_is_sent_as_it_is():
@@ -54,5 +54,34 @@ def test_what_the_api_took_is_sent_as_it_is():
 def test_cut_after_any_block():
     "A reply that ends after any of its blocks leaves a history that can be gone on with"
     cut = [(i, e, n) for i, e in replied for n in range(1, len(reply_of(e).content))]
-    assert [(i, n, no.message) for i, e, n in cut for h in followed(e, n) if (no := accepted(h))] == []
+    assert [(i, n, no.message) for i, e, n in cut for h in followed(e, n) if (no := accepted(e, h))] == []
     assert len(cut) > 300
+
+# ---- what the API took, and what it refused
+
+def judged(e):
+    "What the sandbox says to a recorded request, on a day when its model was there"
+    model = known_models().get(e['request']['model'])
+    day = min(versions[-1], (model or {}).get('retires_at') or versions[-1])[:10]
+    headers = {'x-api-key': 'k', 'anthropic-version': e['version']}
+    if e['beta'] or 'beta=true' in e['path']: headers['anthropic-beta'] = e['beta'] or 'all'
+    return refused(e['request'], model and as_of(model, day), headers, 0, 'count_tokens' in e['path'])
+
+def test_what_the_api_took_is_taken():
+    "But for `output_format`, which has become `output_config.format`: three requests of a beta that is over have it"
+    no = [(i, found) for i, e in enumerate(exchanges) if e['status'] == 200 and (found := judged(e))]
+    assert [i for i, _ in no] == [i for i, e in enumerate(exchanges) if 'output_format' in e['request']] and len(no) == 3
+    assert {found.message for _, found in no} == {'output_format: Extra inputs are not permitted'}
+
+def test_what_the_api_refused_is_refused_in_its_words():
+    refusals = [e for e in exchanges if e['status'] != 200]
+    for e in refusals:
+        error = e['reply']['error']
+        assert judged(e) == (e['status'], error['type'], error['message'])
+    assert len(refusals) == 3
+
+def test_replies_name_the_model_that_an_alias_points_to():
+    "As in the exchanges, but for two of the earliest"
+    other = [(e['request']['model'], reply_of(e).model) for _, e in replied]
+    known = known_models()
+    assert [(m, r) for m, r in other if known[m]['id'] != r] == [('claude-3-5-haiku-latest',) * 2] * 2

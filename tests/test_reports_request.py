@@ -2,7 +2,7 @@
 from copy import deepcopy
 
 import pytest
-from common import MODEL, both
+from common import FORCED, MODEL, both
 from llmchat import Chat, Client, Sandbox, mk_msg, mk_msgs
 from llmchat.protocol.requests import mk_request
 from llmchat.protocol.history import sendable
@@ -162,7 +162,7 @@ def test_calls_of_code_that_waits():
 
 def test_open_calls_for_clients_and_counts():
     "Every request goes the same way"
-    sb, h = Sandbox(['ok', [tool_use('f')], '{"value":1}']), ['Go', said('Wait.', called('s1')), 'And?']
+    sb, h = Sandbox(['ok', [tool_use('f')], '{"value":1}'], models=FORCED), ['Go', said('Wait.', called('s1')), 'And?']
     c = Client(MODEL, sb.client())
     c(h), c.structured(h, [f]), c.parse(h, int), c.count(h)
     asked = [r.body['messages'] for r in sb.requests if r.method == 'POST']

@@ -9,7 +9,7 @@ from execnb.shell import CaptureShell
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from common import MODEL, PNG, both
+from common import FORCED, MODEL, PNG, both
 from llmchat import AsyncChat, Batch, Chat, Client, ReplyError, Sandbox, ToolResult, mk_funcres, mk_tool
 from llmchat.engine import tools
 from llmchat.sandbox.server import Fail, mk_model, tool_use
@@ -265,7 +265,7 @@ REFUSED = ['The compiled grammar is too large, which would cause performance iss
 @each
 @pytest.mark.parametrize('status,says', [*((400, s) for s in REFUSED), (422, REFUSED[-1])])
 def test_a_schema_that_is_refused_is_asked_for_with_a_tool(way, kind, status, says):
-    sb = Sandbox([Fail(status, says), [tool_use('Point', x='far')], [tool_use('Point', x=1)]])
+    sb = Sandbox([Fail(status, says), [tool_use('Point', x='far')], [tool_use('Point', x=1)]], models=FORCED)
     c = kinds(way)[kind](sb)
     assert way.call(c.parse, 'Where?', Point, retries=1) == Point(1)
     bodies = [r.body for r in sb.requests if r.path == '/v1/messages']

@@ -13,7 +13,7 @@ from common import MODEL, PDF, PNG, GIF, Sync, Async, needs_recordings, picture,
 from llmchat import mk_doc, mk_msg
 from llmchat.sandbox import validation
 from llmchat.protocol.requests import mk_request
-from llmchat.sandbox.rules import Asked, rules
+from llmchat.sandbox.rules import RequestView, refusal, rules, small_request, sources
 from llmchat.protocol.limits import image_size, max_image, max_marks, versions
 from llmchat.sandbox import Sandbox
 from llmchat.sandbox.models import beside, known_models, model_facts
@@ -144,14 +144,14 @@ BAD = {
     'argument name': (asks(tools=[tool(properties={'a b': {}})]), "tools.0.custom.input_schema.properties: Property keys should match pattern '^[a-zA-Z0-9_.-]{1,64}$'"),
     'choice without tools': (asks(tool_choice=dict(type='any')), 'tool_choice may only be specified while providing tools.'),
     'choice of no tool': (asks(tools=[tool()], tool_choice=dict(type='tool', name='then')), "Tool 'then' not found in provided tools"),
-    'forced while thinking': (asks(tools=[tool()], tool_choice=dict(type='any'), thinking=ADAPTIVE), 'Thinking may not be enabled when tool_choice forces tool use.'),
+    'forced while thinking': (asks(model=OLD, tools=[tool()], tool_choice=dict(type='any'), thinking=ON), 'Thinking may not be enabled when tool_choice forces tool use.'),
     # thinking
     'small budget': (asks(model=OLD, thinking=dict(type='enabled', budget_tokens=1023)), 'thinking.enabled.budget_tokens: Input should be greater than or equal to 1024'),
     'budget of all tokens': (asks(model=OLD, thinking=dict(type='enabled', budget_tokens=4096)), '`max_tokens` must be greater than `thinking.budget_tokens`. Please consult our documentation at https://docs.claude.com/en/docs/build-with-claude/extended-thinking#max-tokens-and-context-window-size'),
     'budget on a newer model': (asks(thinking=ON), '"thinking.type.enabled" is not supported for this model. Use "thinking.type.adaptive" and "output_config.effort" to control thinking behavior.'),
     'adaptive on an older model': (asks(model=OLD, thinking=ADAPTIVE), 'adaptive thinking is not supported on this model'),
     'effort on a plain model': (asks(model=PLAIN, output_config=dict(effort='low')), 'This model does not support the effort parameter.'),
-    'too much effort': (asks(model=OLD, output_config=dict(effort='max')), "This model does not support effort level 'max'."),
+    'too much effort': (asks(model=OLD, output_config=dict(effort='max')), "This model does not support effort level 'max'. Supported levels: high, low, medium, xhigh."),
     # sampling and prefill
     'sampling on a newer model': ((asks(top_k=3), OLDER), '`top_k` is deprecated for this model.'),
     'high temperature': ((asks(model=OLD, temperature=1.1), OLDER), 'temperature: range: 0..1'),
@@ -172,7 +172,7 @@ BAD = {
     'long PDF, wide model': (asks(user(pdf(PDF + PAGE * 601)), model='claude-wide'), 'messages.0.content.0.pdf.source.base64.data: A maximum of 600 PDF pages may be provided.'),
     'several PDFs': (asks(user(pdf(PDF + PAGE * 60), pdf(PDF + PAGE * 41))), 'messages.0.content.1.pdf.source.base64.data: A maximum of 100 PDF pages may be provided.'),
     'many pictures, wide model': (asks(HI, said(call()), user(result(content=[image()] * 601)), model='claude-wide'), 'too many images and documents: 601 + 0 > 600'),
-    'wide picture': (asks(user(image(data=picture('PNG', size=(8001, 1))))), 'messages.0.content.0.image.source.base64: At least one of the image '
+    'wide picture': (asks(user(image(data=picture('PNG', size=(8001, 1))))), 'messages.0.content.0.image.source.base64.data: At least one of the image '
         'dimensions exceed max allowed size: 8000 pixels'),
     'many pictures': (asks(user(*[image()] * 100, pdf())), 'too many images and documents: 100 + 1 > 100'),
     'picture for a blind model': (asks(user(image()), model=PLAIN), 'messages.0.content.0: This model does not support image_input.'),
@@ -225,15 +225,18 @@ def test_bad_requests_async(name):
     sent, wanted = expected(name)
     assert error(Async, sent) == wanted
 
-def test_every_rule_is_broken_by_one_of_them():
-    def broken(sent):
-        body, headers = sent if isinstance(sent, tuple) else (sent, {})
-        given = {k: v for k, v in (HEADERS | headers).items() if v is not None}
-        info = {m['id']: m for m in MODELS}.get(body.get('model'))
-        q = Asked(body, info, given, len(json.dumps(body)), bad_schema=bad_schema, keys=KEYS)
-        return {r.name for r in rules if r.early and r.refusal(q)} or {r.name for r in rules if not misshapen(q) and r.refusal(q)}
-    found = set().union(*(broken(sent) for sent, *_ in BAD.values()))
-    assert {r.name for r in rules} - found == {'too many messages'}
+@pytest.mark.parametrize('r', rules, ids=lambda r: r.name)
+def test_every_rule_is_broken_by_its_example(r):
+    "And by the client's side it is the error of the API, where the example is all in the request"
+    q = small_request(**r.changes)
+    q.bad_schema = r.changes.get('bad_schema', bad_schema)
+    wanted = r.refusal(q)
+    assert wanted == refusal(q, r.early) and (r.early or misshapen(q) is None) and r.source in sources
+    if r.changes.keys() & {'size', 'tokens', 'bad_schema', 'info'}: return
+    sb = Sandbox(['Hi'], keys=r.changes.get('keys'), at='2025-07-01')
+    with pytest.raises(anthropic.APIStatusError) as e: post(Sync, sb, q.body, {'x-api-key': None, 'anthropic-version': None} | q.headers | {'authorization': None})
+    error = e.value.body['error']
+    assert (e.value.status_code, error['type'], error['message']) == wanted and len(sb.replies) == 1
 
 GOOD = {
     'text': asks(), 'blocks': asks(user(text('Hi'), image(), pdf())), 'no tokens': asks(max_tokens=0), 'empty system prompt': asks(system=''),
@@ -248,6 +251,14 @@ GOOD = {
     'no tools, no choice': asks(tool_choice=dict(type='none')), 'thinking': asks(model=OLD, thinking=ON), 'effort': asks(thinking=ADAPTIVE, output_config=dict(effort='max')),
     'temperature': (asks(model=OLD, temperature=0.5, top_k=3), OLDER), 'temperature 1': (asks(model=OLD, temperature=1, thinking=ON), OLDER),
     'document of the assistant, once': (asks(HI, said(pdf(), text('x')), HI), OLDER), 'format': asks(output_config=dict(format=FORMAT)),
+    'adaptive thinking and a forced tool': asks(model='claude-opus-4-6', tools=[tool()], tool_choice=dict(type='any'), thinking=ADAPTIVE),
+    'result of an MCP server': (asks(HI, said(dict(type='mcp_tool_use', id='m1', name='look', server_name='x', input={}), dict(type='mcp_tool_result', tool_use_id='m1',
+        is_error=False, content=[text('x')])), HI), {'anthropic-beta': 'mcp-client-2025-11-20'}),
+    'one id in two messages': asks(HI, said(call()), user(result()), said(call()), user(result())),
+    'null that a reply had': asks(HI, said(search(name='bash_code_execution'), dict(type='bash_code_execution_tool_result', tool_use_id='s1',
+        content=dict(type='bash_code_execution_result', stdout='', stderr='', return_code=0, content=[], abort_reason=None))), HI),
+    'blank before a call': asks(HI, said(text('\n\n'), call()), user(result())), 'all that a model can say': asks(model='claude-sonnet-5', max_tokens=128_000),
+    'default temperature': (asks(model='claude-sonnet-5', temperature=1), OLDER),
     'server tools': asks(tools=[dict(type='web_search_20250305', name='web_search'), tool()]), 'container': asks(container='c1'), 'null': asks(container=None, speed=None)}
 
 @pytest.mark.parametrize('name', GOOD)
@@ -399,7 +410,7 @@ def test_a_missing_key_is_refused(body, data):
     key = data.draw(st.sampled_from(sorted(o.keys() & set(NEEDED))))
     del o[key]
     optional = judge().is_valid(body)
-    assert (misshapen(Asked(body, None)) is None) == optional
+    assert (misshapen(RequestView(body, None)) is None) == optional
     if not optional: assert refused(body, MODELS[0], HEADERS).status == 400
 
 @seeded
@@ -409,4 +420,4 @@ def test_both_validators_agree_on_any_change(body, data):
     o = data.draw(st.sampled_from(list(dicts(body))))
     key = data.draw(st.sampled_from(sorted(o)) if o else st.just('x'))
     o[key] = data.draw(st.none() | st.booleans() | st.integers(0, 9) | words | st.just([]) | st.just({}) | st.just([{}]))
-    assert (misshapen(Asked(body, None)) is None) == judge().is_valid(body)
+    assert (misshapen(RequestView(body, None)) is None) == judge().is_valid(body)

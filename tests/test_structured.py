@@ -134,7 +134,7 @@ def test_the_model_is_told_what_a_type_is_for():
 @both
 @each
 def test_structured_gives_the_values_in_order(way, kind):
-    sb = Sandbox([[SUM, POINT, tool_use('asums', a=3, b=4), 'Done.']])
+    sb = Sandbox([[SUM, POINT, tool_use('asums', a=3, b=4), 'Done.']], models=MODELS)
     c = kinds(way)[kind](sb)
     assert way.call(c.structured, 'Go', [sums, Point, asums]) == [3, Point(1, 0.5), 7]
     assert sb.requests[-1].body['tool_choice'] == dict(type='any')
@@ -149,7 +149,7 @@ def test_structured_with_a_schema_and_a_namespace(way, kind):
 @both
 @each
 def test_where_force_is_refused_it_is_asked_without(way, kind):
-    sb = Sandbox([NO_FORCE, [SUM], NO_FORCE, 'I would rather not.', Fail(400, 'max_tokens: too many')])
+    sb = Sandbox([NO_FORCE, [SUM], NO_FORCE, 'I would rather not.', Fail(400, 'max_tokens: too many')], models=MODELS)
     c = kinds(way)[kind](sb)
     assert way.call(c.structured, 'Go', sums) == [3]
     assert [r.body.get('tool_choice') for r in sb.requests] == [dict(type='any'), None]

@@ -22,7 +22,7 @@ from .storage import file_settings, malformed, read_kept, request_settings
 from ..protocol.messages import mk_block
 from ..protocol.replies import find_blocks
 from ..protocol.requests import mk_request
-from ..sandbox.rules import Asked, Json, rules
+from ..sandbox.rules import RequestView, Json, rules
 from ..sdk.errors import short_repr
 from ..sdk.lazy import pydantic
 from ..protocol.events import check_sendable
@@ -77,9 +77,10 @@ def check_request(
     "`ValueError` names the place where the API would refuse a request, and not because it is new"
     from llmchat.sandbox.validation import misshapen
     body = {k: v for k, v in req.items() if k != 'timeout' and not k.startswith('extra_')}
-    q = Asked(body, dict(prefill=True, max_input_tokens=1_000_000), {'anthropic-beta': 'any'})
+    q = RequestView(body, dict(prefill=True, max_input_tokens=1_000_000), {'anthropic-beta': 'any'})
     if wrong := misshapen(q, partial(is_new, body)): raise ValueError(wrong)
-    broken = (r.refusal(q) for r in rules if not r.early and r.name != 'same tool use id') if dialog else ()
+    later = 'same tool use id', 'unknown reference' # Ids are mended, and tools given, before anything is sent
+    broken = (r.refusal(q) for r in rules if not r.early and r.name not in later) if dialog else ()
     if found := first(filter(None, broken)): raise ValueError(found.message)
 
 # %% ../../nbs/engine/10_loading.ipynb #8320b5f1

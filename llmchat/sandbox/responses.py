@@ -23,7 +23,9 @@ from ..sdk.errors import error_type, error_types
 from ..sdk.lazy import LazyModule
 
 # %% auto #0
-__all__ = ['reply_block', 'tool_use', 'mk_reply', 'mk_events', 'sse', 'Fail', 'Cut', 'Answer', 'json_answer', 'fail_answer',
+__all__ = ['Reply', 'prefixes', 'defaults', 'needed', 'message_fields', 'filled', 'late', 'totals', 'plain', 'reply_block',
+           'tool_use', 'message_fields_of', 'stop_reason', 'mk_reply', 'pieces', 'opened', 'deltas', 'started',
+           'mk_events', 'sse', 'Fail', 'Cut', 'Answer', 'json_answer', 'fail_answer', 'whole_events', 'cut_answer',
            'mk_answer', 'sandbox_error', 'for_author']
 
 # %% ../../nbs/sandbox/05_responses.ipynb #6dba9ea2
@@ -33,32 +35,28 @@ else: anthropic,httpx2 = map(LazyModule, ('anthropic', 'httpx2'))
 # %% ../../nbs/sandbox/05_responses.ipynb #f45edf05
 Reply: TypeAlias = Any # see the vocabulary
 
-_prefixes = {'tool_use': 'toolu', 'server_tool_use': 'srvtoolu'}
-_defaults: dict[str, Json] = dict(
-    tool_use=dict(caller=dict(type='direct')), thinking=dict(signature='sandbox'))
-_needed = dict(text={'text'}, thinking={'thinking'},
-    tool_use={'name', 'input'}, server_tool_use={'name', 'input'})
-
-def _plain(o: Any) -> Any:
+def plain(o: Any) -> Any:
     "`o`, as a dict if it is an object of the SDK"
     return o.to_dict(mode='json') if hasattr(o, 'to_dict') else o
 
 # %% ../../nbs/sandbox/05_responses.ipynb #e257e16d
+prefixes = {'tool_use': 'toolu', 'server_tool_use': 'srvtoolu'} # Of ids
+defaults: dict[str, Json] = dict(tool_use=dict(caller=dict(type='direct')), thinking=dict(signature='sandbox'))
+needed = dict(text={'text'}, thinking={'thinking'}, tool_use={'name', 'input'}, server_tool_use={'name', 'input'})
+
 def reply_block(
     block: Any, # str, block dict, or block of the SDK
     uid: str = '0001_0', # Ends the id of a tool call that has none
 ) -> Json: # TypeError if it cannot be a block
     "One content block as the API writes it"
-    block = _plain(block)
+    block = plain(block)
     if isinstance(block, str): return {'type': 'text', 'text': block}
     if not isinstance(block, dict) or 'type' not in block:
         raise TypeError(f"Not a str, a dict with a `type` or a block of the SDK: {block!r}")
     kind = block['type']
-    lacks = _needed.get(kind, set()) - block.keys()
-    if lacks: raise TypeError(f"A {kind} block needs {lacks}: {block}")
-    ids = {'id': f'{_prefixes[kind]}_{uid}'} if kind in _prefixes else {}
-    rest = {k: v for k,v in _defaults.get(kind, {}).items() if k not in block}
-    return {'type': kind, **ids, **block, **rest}
+    if lacks := needed.get(kind, set()) - block.keys(): raise TypeError(f"A {kind} block needs {lacks}: {block}")
+    ids = {'id': f'{prefixes[kind]}_{uid}'} if kind in prefixes else {}
+    return {'type': kind, **ids, **block} | {k: v for k, v in defaults.get(kind, {}).items() if k not in block}
 
 # %% ../../nbs/sandbox/05_responses.ipynb #c1344eb9
 def tool_use(
@@ -69,21 +67,27 @@ def tool_use(
     return {'type': 'tool_use', 'name': name, 'input': inp}
 
 # %% ../../nbs/sandbox/05_responses.ipynb #c4f0437a
-def _stop_reason(given: Json, content: list[Json]) -> str:
-    if any(b['type'] == 'tool_use' for b in content): return 'tool_use'
-    return 'stop_sequence' if given.get('stop_sequence') else 'end_turn'
+message_fields = ('model', 'id', 'type', 'role', 'content', 'stop_reason', 'stop_sequence', 'stop_details',
+    'usage', 'container', 'context_management', 'diagnostics')
 
-_fields = ('model', 'id', 'type', 'role', 'content', 'stop_reason', 'stop_sequence', 'stop_details',
-    'usage', 'container', 'diagnostics')
-
-def _given(reply: Reply) -> Json:
-    "The fields of the message that `reply` says something about"
-    reply = _plain(reply)
+def message_fields_of(
+    reply: Reply, # Any kind of reply that becomes a message
+) -> Json: # ValueError if there is one that no message has
+    "The fields of the message that a reply says something about"
+    reply = plain(reply)
     is_msg = isinstance(reply, dict) and reply.get('type', 'message') == 'message'
     given: Json = reply if is_msg else {'content': reply}
-    bad = given.keys() - _fields
-    if bad: raise ValueError(f"A message has no {sorted(bad)}; it has {_fields}")
+    bad = given.keys() - message_fields
+    if bad: raise ValueError(f"A message has no {sorted(bad)}; it has {message_fields}")
     return given
+
+def stop_reason(
+    given: Json, # Fields of a message
+    content: list[Json], # Its blocks
+) -> str:
+    "Why a message ends, where it does not say"
+    if any(b['type'] == 'tool_use' for b in content): return 'tool_use'
+    return 'stop_sequence' if given.get('stop_sequence') else 'end_turn'
 
 # %% ../../nbs/sandbox/05_responses.ipynb #d54617a4
 def mk_reply(
@@ -93,54 +97,61 @@ def mk_reply(
     known: Callable[[Json], Json] = lambda given: {}, # For what is given: `usage` of the input, `diagnostics`
 ) -> Json: # TypeError, ValueError if it cannot be a message
     "The message that `reply` is short for"
-    body,given = body or {},_given(reply)
+    body, given = body or {}, message_fields_of(reply)
     content = [reply_block(b, f'{n:04}_{i}') for i,b in enumerate(listify(given.get('content')))]
-    reason = _stop_reason(given, content)
-    msg = dict(model=body.get('model', 'sandbox'), id=f'msg_{n:04}', type='message',
-        role='assistant', content=content,
-        stop_reason=reason, stop_sequence=None, stop_details=None)
+    msg = dict(model=body.get('model', 'sandbox'), id=f'msg_{n:04}', type='message', role='assistant',
+        content=content, stop_reason=stop_reason(given, content), stop_sequence=None, stop_details=None)
     out = {'output_tokens': est_tokens(*content)} | (given.get('usage') or {})
     more = {'usage': input_usage(body)} | known(given | {'usage': out})
     return msg | more | given | {'content': content, 'usage': more['usage'] | out}
 
 # %% ../../nbs/sandbox/05_responses.ipynb #233558a7
-def _pieces(text: str, size: int | None) -> list[str]:
-    "`text` in pieces of `size` characters, or of about a word"
+def pieces(
+    text: str,
+    size: int | None = None, # Characters; None: about a word
+) -> list[str]:
+    "A text in pieces"
     return re.findall(r'\s*\S{1,12}|\s+' if size is None else f'(?s:.{{1,{size}}})', text)
 
-_filled: dict[str, dict[str, type]] = dict(
-    text=dict(text=str, citations=list), thinking=dict(thinking=str, signature=str),
-    tool_use=dict(input=dict), server_tool_use=dict(input=dict))
+filled: dict[str, dict[str, type]] = dict(text=dict(text=str, citations=list),
+    thinking=dict(thinking=str, signature=str), tool_use=dict(input=dict), server_tool_use=dict(input=dict))
 
-def _open(block: Json) -> Json:
-    "`block` as it starts: what deltas will fill is empty"
-    fills = _filled.get(block['type'], {})
-    return block | {k: empty() for k,empty in fills.items() if block.get(k)}
+def opened(
+    block: Json, # A whole block
+) -> Json:
+    "A block as it starts: what deltas will fill is empty"
+    return block | {k: empty() for k, empty in filled.get(block['type'], {}).items() if block.get(k)}
 
 # %% ../../nbs/sandbox/05_responses.ipynb #6a01180a
-def _deltas(block: Json, size: int | None) -> list[Json]:
+def deltas(
+    block: Json, # A whole block
+    size: int | None = None, # Characters; None: about a word
+) -> list[Json]:
     "The deltas that fill an opened `block`; none for a block that comes whole"
     match block:
         case {'type': 'text', 'text': text}:
             cites = [dict(type='citations_delta', citation=c) for c in block.get('citations') or []]
-            return cites + [dict(type='text_delta', text=p) for p in _pieces(text, size)]
+            return cites + [dict(type='text_delta', text=p) for p in pieces(text, size)]
         case {'type': 'thinking', 'thinking': text, 'signature': sig}:
-            thought = [dict(type='thinking_delta', thinking=p) for p in _pieces(text, size)]
+            thought = [dict(type='thinking_delta', thinking=p) for p in pieces(text, size)]
             return thought + [dict(type='signature_delta', signature=sig)]
         case {'type': 'tool_use' | 'server_tool_use', 'input': inp}:
             js = json.dumps(inp, ensure_ascii=False) if inp else ''
-            return [dict(type='input_json_delta', partial_json=p) for p in ['', *_pieces(js, size)]]
+            return [dict(type='input_json_delta', partial_json=p) for p in ['', *pieces(js, size)]]
     return []
 
 # %% ../../nbs/sandbox/05_responses.ipynb #abf9e660
-_late = 'stop_reason', 'stop_sequence', 'stop_details', 'container'
-_totals = ('input_tokens', 'cache_creation_input_tokens', 'cache_read_input_tokens',
-    'output_tokens', 'output_tokens_details', 'server_tool_use')
+late = 'stop_reason', 'stop_sequence', 'stop_details', 'container' # What is known only at the end
+totals = ('input_tokens', 'cache_creation_input_tokens', 'cache_read_input_tokens',
+    'output_tokens', 'output_tokens_details', 'server_tool_use') # What usage says then
 
-def _start(msg: Json) -> Json:
-    "`msg` as its stream starts: no content, no end, one token"
-    usage = {k: v for k,v in msg['usage'].items() if k not in _totals[4:]} | {'output_tokens': 1}
-    return msg | {k: None for k in _late if k in msg} | {'content': [], 'usage': usage}
+def started(
+    msg: Json, # A whole message
+) -> Json:
+    "A message as its stream starts: no content, no end, one token"
+    usage = {k: v for k, v in msg['usage'].items() if k not in totals[4:]} | {'output_tokens': 1}
+    empty = {k: None for k in (*late, 'context_management') if k in msg}
+    return msg | empty | {'content': [], 'usage': usage}
 
 # %% ../../nbs/sandbox/05_responses.ipynb #0ec3ccc6
 def mk_events(
@@ -148,14 +159,15 @@ def mk_events(
     delta: int | None = None, # Characters in a delta; None: about a word
 ) -> list[Json]:
     "The events that stream `msg`"
-    res: list[Json] = [dict(type='message_start', message=_start(msg))]
+    res: list[Json] = [dict(type='message_start', message=started(msg))]
     for i,b in enumerate(msg['content']):
-        res.append(dict(type='content_block_start', index=i, content_block=_open(b)))
-        res += [dict(type='content_block_delta', index=i, delta=d) for d in _deltas(b, delta)]
+        res.append(dict(type='content_block_start', index=i, content_block=opened(b)))
+        res += [dict(type='content_block_delta', index=i, delta=d) for d in deltas(b, delta)]
         res.append(dict(type='content_block_stop', index=i))
     res.insert(2 if msg['content'] else 1, dict(type='ping'))
-    end = dict(type='message_delta', delta={k: msg[k] for k in _late if k in msg},
-        usage={k: msg['usage'][k] for k in _totals if k in msg['usage']})
+    end = dict(type='message_delta', delta={k: msg[k] for k in late if k in msg},
+        usage={k: msg['usage'][k] for k in totals if k in msg['usage']})
+    if edits := msg.get('context_management'): end['context_management'] = edits
     return [*res, end, dict(type='message_stop')]
 
 # %% ../../nbs/sandbox/05_responses.ipynb #2ca133e4
@@ -213,6 +225,7 @@ class Answer:
     error: BaseException | None = None # Raised while they are read, after the last of them
     tokens: float | None = None # Output tokens that it brings; None: it is no message of a script
 
+# %% ../../nbs/sandbox/05_responses.ipynb #bcc69f2c
 def json_answer(
     data: Any, # What JSON can hold
     status: int = 200, # HTTP status
@@ -230,19 +243,25 @@ def fail_answer(
     return json_answer(fail.body(rid), fail.status, fail.headers)
 
 # %% ../../nbs/sandbox/05_responses.ipynb #aa7b94a6
-def _cut(cut: Cut, ans: Any, rid: str) -> Any:
-    "The beginning of `ans`, and what follows it"
+def whole_events(
+    chunks: list[bytes], # Of a stream
+) -> list[bytes]:
+    "Events without half a one at their end"
+    return [*chunks[:-1], b''.join(chunks[-1].rpartition(b'\n\n')[:2])] if chunks else []
+
+def cut_answer(
+    cut: Cut,
+    ans: Any, # An `Answer`; what is none is passed on
+    rid: str = '', # Id of the request
+) -> Any:
+    "The beginning of an answer, and what follows it"
     if not isinstance(ans, Answer): return ans
-    streamed,data = 'event-stream' in ans.headers.get('content-type', ''),b''.join(ans.chunks)
+    streamed, data = 'event-stream' in ans.headers.get('content-type', ''), b''.join(ans.chunks)
     chunks = cut.begin(re.findall(rb'(?s).+?\n\n|.+', data) if streamed else [data])
     tokens = ans.tokens and ans.tokens * len(b''.join(chunks)) / len(data)
     if not isinstance(cut.then, Fail): return replace(ans, chunks=chunks, error=cut.then, tokens=tokens)
     if not streamed: return fail_answer(cut.then, rid)
-    return replace(ans, chunks=_whole(chunks) + sse([cut.then.body(rid)]), tokens=tokens)
-
-def _whole(chunks: list[bytes]) -> list[bytes]:
-    "Events without half a one at their end: the API finishes its sentences"
-    return [*chunks[:-1], b''.join(chunks[-1].rpartition(b'\n\n')[:2])] if chunks else []
+    return replace(ans, chunks=whole_events(chunks) + sse([cut.then.body(rid)]), tokens=tokens)
 
 # %% ../../nbs/sandbox/05_responses.ipynb #33090968
 def mk_answer(
@@ -257,9 +276,9 @@ def mk_answer(
     if callable(reply): return mk_answer(reply(body), body, n, rid, delta, known)
     if isinstance(reply, (BaseException, Answer, httpx2.Response)): return reply
     if isinstance(reply, Fail): return fail_answer(reply, rid)
-    if isinstance(reply, Cut): return _cut(reply, mk_answer(reply.reply, body, n, rid, delta, known), rid)
+    if isinstance(reply, Cut): return cut_answer(reply, mk_answer(reply.reply, body, n, rid, delta, known), rid)
     msg = mk_reply(reply, body, n, known)
-    tokens,head = msg['usage']['output_tokens'],{'content-type': 'text/event-stream; charset=utf-8'}
+    tokens, head = msg['usage']['output_tokens'], {'content-type': 'text/event-stream; charset=utf-8'}
     if not body.get('stream'): return replace(json_answer(msg), tokens=tokens)
     return Answer(200, head, sse(mk_events(msg, delta)), tokens=tokens)
 

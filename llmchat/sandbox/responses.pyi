@@ -6,9 +6,14 @@ from dataclasses import dataclass
 from llmchat.protocol.limits import Json
 from typing import Any
 
-__all__ = ['reply_block', 'tool_use', 'mk_reply', 'mk_events', 'sse', 'Fail', 'Cut', 'Answer', 'json_answer', 'fail_answer', 'mk_answer', 'sandbox_error', 'for_author']
+__all__ = ['Reply', 'prefixes', 'defaults', 'needed', 'message_fields', 'filled', 'late', 'totals', 'plain', 'reply_block', 'tool_use', 'message_fields_of', 'stop_reason', 'mk_reply', 'pieces', 'opened', 'deltas', 'started', 'mk_events', 'sse', 'Fail', 'Cut', 'Answer', 'json_answer', 'fail_answer', 'whole_events', 'cut_answer', 'mk_answer', 'sandbox_error', 'for_author']
 
 Reply = Any
+def plain(o: Any) -> Any:
+    """`o`, as a dict if it is an object of the SDK"""
+prefixes: Any
+defaults: dict[str, Json]
+needed: Any
 def reply_block(block: Any, uid: str='0001_0') -> Json:
     """One content block as the API writes it
 
@@ -27,6 +32,21 @@ def tool_use(name: str, /, **inp: Any) -> Json:
 
     Returns:
         `tool_use` block for a script"""
+message_fields: tuple[str, str, str, str, str, str, str, str, str, str, str, str]
+def message_fields_of(reply: Reply) -> Json:
+    """The fields of the message that a reply says something about
+
+    Args:
+        reply: Any kind of reply that becomes a message
+
+    Returns:
+        ValueError if there is one that no message has"""
+def stop_reason(given: Json, content: list[Json]) -> str:
+    """Why a message ends, where it does not say
+
+    Args:
+        given: Fields of a message
+        content: Its blocks"""
 def mk_reply(reply: Reply, body: Json | None=None, n: int=1, known: Callable[[Json], Json]=...) -> Json:
     """The message that `reply` is short for
 
@@ -38,6 +58,30 @@ def mk_reply(reply: Reply, body: Json | None=None, n: int=1, known: Callable[[Js
 
     Returns:
         TypeError, ValueError if it cannot be a message"""
+def pieces(text: str, size: int | None=None) -> list[str]:
+    """A text in pieces
+
+    Args:
+        size: Characters; None: about a word"""
+filled: dict[str, dict[str, type]]
+def opened(block: Json) -> Json:
+    """A block as it starts: what deltas will fill is empty
+
+    Args:
+        block: A whole block"""
+def deltas(block: Json, size: int | None=None) -> list[Json]:
+    """The deltas that fill an opened `block`; none for a block that comes whole
+
+    Args:
+        block: A whole block
+        size: Characters; None: about a word"""
+late: tuple[str, str, str, str]
+totals: tuple[str, str, str, str, str, str]
+def started(msg: Json) -> Json:
+    """A message as its stream starts: no content, no end, one token
+
+    Args:
+        msg: A whole message"""
 def mk_events(msg: Json, delta: int | None=None) -> list[Json]:
     """The events that stream `msg`
 
@@ -89,6 +133,17 @@ def fail_answer(fail: Fail, rid: str) -> Answer:
 
     Args:
         fail: What went wrong
+        rid: Id of the request"""
+def whole_events(chunks: list[bytes]) -> list[bytes]:
+    """Events without half a one at their end
+
+    Args:
+        chunks: Of a stream"""
+def cut_answer(cut: Cut, ans: Any, rid: str='') -> Any:
+    """The beginning of an answer, and what follows it
+
+    Args:
+        ans: An `Answer`; what is none is passed on
         rid: Id of the request"""
 def mk_answer(reply: Reply, body: Json, n: int=1, rid: str='', delta: int | None=None, known: Callable[[Json], Json]=...) -> Any:
     """What the API answers to `body`; an exception, an `Answer` or an `httpx2.Response` is passed on

@@ -6,49 +6,56 @@ from functools import cached_property
 from llmchat.protocol.limits import Json
 from typing import Any, NamedTuple
 
-__all__ = ['rules', 'can', 'takes', 'Spot', 'Turn', 'Asked', 'Refusal', 'Rule', 'Table', 'rule', 'refusal']
+__all__ = ['hi', 'parts', 'sources', 'rules', 'BlockAt', 'blocks_within', 'blocks_at', 'Turn', 'turns_of', 'Dialog', 'RequestView', 'small_request', 'Refusal', 'Rule', 'shown_request', 'Table', 'rule', 'refusal', 'why_refused', 'broken_rules', 'no_key', 'wrong_key', 'no_version', 'unknown_version', 'too_large', 'no_model', 'no_messages', 'too_many_messages', 'negative_max_tokens', 'max_tokens', 'long_prompt', 'empty_user_message', 'empty_message', 'texts', 'text', 'marked_empty_text', 'empty_text', 'blank_text', 'blank_stop_sequence', 'long_user_id']
 
-def can(info: Json, path: str) -> bool:
-    """Does the model have a capability?
-
-    Args:
-        info: `ModelInfo` as JSON
-        path: A capability, such as `thinking.types.adaptive`
-
-    Returns:
-        True where nothing is known"""
-def takes(info: Json, what: str) -> bool:
-    """Does the model take prefill, or sampling parameters?
-
-    Args:
-        info: `ModelInfo` as JSON, which may hold `prefill` and `sampling`
-        what: One of these two"""
-class Spot(NamedTuple):
+class BlockAt(NamedTuple):
     """A block, and where it is"""
     at: str
     role: str
     block: Json
     msg: int
+def blocks_within(block: Json) -> tuple[str, Any]:
+    """What a block holds of other blocks
+
+    Args:
+        block: A content block
+
+    Returns:
+        Path, and the blocks; a str or None where there are none"""
+def blocks_at(at: str, content: Any, role: str, msg: int) -> Iterator[BlockAt]:
+    """Blocks with their places, also those inside others
+
+    Args:
+        at: Path of the list
+        content: A list of blocks
+        role: Of the message
+        msg: Its number"""
 class Turn(NamedTuple):
     """Neighbouring messages of one role"""
     role: str
-    spots: list[Spot]
-class _Dialog:
-    """The messages of a request"""
+    blocks: list[BlockAt]
+def turns_of(blocks: list[BlockAt]) -> list[Turn]:
+    """The turns of a dialog
+
+    Args:
+        blocks: All of a dialog"""
+class Dialog:
+    """The messages of a request, read once for all rules"""
     body: Json
     @cached_property
-    def spots(self) -> list[Spot]:
-        """All blocks of the messages"""
+    def blocks(self) -> list[BlockAt]:
+        """All blocks of the messages; a message that is a string has one block of text"""
     @cached_property
-    def by_kind(self) -> dict[str, list[Spot]]:
-        """Those blocks by type"""
-    def of(self, *kinds: str) -> Iterator[Spot]:
-        """The blocks of these types"""
+    def by_kind(self) -> dict[str, list[BlockAt]]: ...
     @cached_property
-    def turns(self) -> list[Turn]:
-        """The turns of the dialog"""
+    def turns(self) -> list[Turn]: ...
+    def of(self, *kinds: str) -> Iterator[BlockAt]:
+        """The blocks of these types
+
+        Args:
+            kinds: Types of blocks"""
 @dataclass
-class Asked(_Dialog):
+class RequestView(Dialog):
     """A request to the Messages API, and what the rules need to know about it"""
     body: Json
     info: Json | None
@@ -57,48 +64,92 @@ class Asked(_Dialog):
     counting: bool = ...
     bad_schema: Callable[[Any], bool] = ...
     keys: Collection[str] | None = ...
+    tokens: Callable[[Json], int] = ...
     @property
     def version(self) -> str: ...
     @property
     def key(self) -> str | None:
         """The key of whoever asks; None where there is none"""
     def get(self, *path: str) -> Any:
-        """A setting, such as `'thinking', 'type'`; None where there is none"""
-    def lacks(self, capability: str) -> bool: ...
-    @cached_property
-    def system(self) -> list[Spot]:
+        """A setting
+
+        Args:
+            path: Such as `'thinking', 'type'`
+
+        Returns:
+            None where there is none"""
+    def lacks(self, capability: str) -> bool:
+        """Is it known that the model has no such capability?
+
+        Args:
+            capability: Such as `effort.max`"""
+    def takes(self, what: str) -> Any:
+        """What is known of something that has no capability
+
+        Args:
+            what: Such as `prefill`, `sampling` or `forced_tools`
+
+        Returns:
+            None: not known"""
+    @property
+    def system(self) -> list[BlockAt]:
         """The blocks of the system prompt"""
-    @cached_property
+    @property
     def tools(self) -> list[tuple[str, Json]]:
         """Tools that run at the user's, each with its path"""
+hi: Any
+parts: tuple[str, str, str, str, str, str, str]
+def small_request(**changes: Any) -> RequestView:
+    """A small request, with some changes
+
+    Args:
+        changes: Settings of the body, or parts of the view; None: without it"""
 class Refusal(NamedTuple):
     """An error of the API"""
     status: int
     type: str
     message: str
+sources: tuple[str, str, str, str]
 @dataclass(frozen=True)
 class Rule:
     """Something that the API insists on"""
     name: str
-    says: str
-    broken: Callable[[Asked], Iterator[Json]]
+    message: str
+    broken: Callable[[RequestView], Iterator[Json]]
+    source: str
+    example: Json | Callable[[], Json]
     status: int = ...
     type: str = ...
-    heard: bool = ...
     early: bool = ...
-    def refusal(self, q: Asked) -> Refusal | None:
+    @property
+    def changes(self) -> Json:
+        """The smallest request that breaks it, as changes for `small_request`"""
+    @property
+    def official(self) -> bool:
+        """Are these the API's own words?"""
+    def refusal(self, q: RequestView) -> Refusal | None:
         """What the API answers if `q` breaks this rule"""
+def shown_request(changes: Json) -> str:
+    """The changes of a request as text
+
+    Args:
+        changes: Of a small request
+
+    Returns:
+        In one line of a table; long ones are cut"""
 class Table(list[Rule]):
     """Rules, shown as a table"""
     def _repr_markdown_(self) -> str: ...
 rules: Table
-def rule(says: str, **kw: Any) -> Callable[[Callable[[Asked], Iterator[Json]]], Rule]:
+def rule(message: str, source: str='quoted', example: Any=None, **kw: Any) -> Callable[[Callable[[RequestView], Iterator[Json]]], Rule]:
     """Put what follows into the table
 
     Args:
-        says: The error's message
+        message: Of the error
+        source: One of `sources`
+        example: The smallest request that breaks it: changes for `small_request`, or what returns them
         kw: Other fields of the `Rule`"""
-def refusal(q: Asked, early: bool=False) -> Refusal | None:
+def refusal(q: RequestView, early: bool=False) -> Refusal | None:
     """What the API says of the first rule that a request breaks
 
     Args:
@@ -107,3 +158,41 @@ def refusal(q: Asked, early: bool=False) -> Refusal | None:
 
     Returns:
         None: no rule is broken"""
+def why_refused(**changes: Any) -> str | None:
+    """What the API says to a small request
+
+    Args:
+        changes: As for `small_request`
+
+    Returns:
+        None: it is taken"""
+def broken_rules(*some: Rule) -> Table:
+    """Rules, each broken by its own example
+
+    Returns:
+        AssertionError if one of them is not the first that its example breaks"""
+def no_key(q: RequestView) -> Iterator[Json]: ...
+def wrong_key(q: RequestView) -> Iterator[Json]: ...
+def no_version(q: RequestView) -> Iterator[Json]: ...
+def unknown_version(q: RequestView) -> Iterator[Json]: ...
+def too_large(q: RequestView) -> Iterator[Json]: ...
+def no_model(q: RequestView) -> Iterator[Json]: ...
+def no_messages(q: RequestView) -> Iterator[Json]: ...
+def too_many_messages(q: RequestView) -> Iterator[Json]: ...
+def negative_max_tokens(q: RequestView) -> Iterator[Json]: ...
+def max_tokens(q: RequestView) -> Iterator[Json]: ...
+def long_prompt(q: RequestView) -> Iterator[Json]: ...
+def empty_user_message(q: RequestView) -> Iterator[Json]: ...
+def empty_message(q: RequestView) -> Iterator[Json]: ...
+def texts(q: RequestView) -> Iterator[tuple[str, BlockAt]]:
+    """The texts of a request
+
+    Returns:
+        The part of the request, and a block of text in it"""
+def text(s: str, **kw: Any) -> Json:
+    """A block of text"""
+def marked_empty_text(q: RequestView) -> Iterator[Json]: ...
+def empty_text(q: RequestView) -> Iterator[Json]: ...
+def blank_text(q: RequestView) -> Iterator[Json]: ...
+def blank_stop_sequence(q: RequestView) -> Iterator[Json]: ...
+def long_user_id(q: RequestView) -> Iterator[Json]: ...

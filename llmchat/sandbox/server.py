@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from fastcore.basics import listify, patch
 
 from .responses import (
-    _plain, Answer, Cut, Fail, fail_answer, for_author, json_answer, mk_answer, mk_events, mk_reply, Reply,
+    plain, Answer, Cut, Fail, fail_answer, for_author, json_answer, mk_answer, mk_events, mk_reply, Reply,
     reply_block, sandbox_error, sse, tool_use)
 from .batches import batch_routes, file_routes, missing_file
 from .clock import Clock, Pace, RealClock, run_virtual
@@ -32,7 +32,7 @@ from .faults import Faults, pick_fault
 from .rate_limits import Limits
 from .models import as_of, find_known, mk_model, mk_models, model_facts
 from .routes import find_route, message_routes, model_routes, read_request, Request
-from .rules import Asked, refusal
+from .rules import RequestView, refusal
 from ..protocol.limits import versions
 from ..sdk.clients import infos
 from ..sdk.lazy import LazyModule
@@ -93,7 +93,7 @@ class Sandbox:
 
     @replies.setter
     def replies(self, replies: Any) -> None:
-        self._replies = replies if callable(replies) else deque(listify(_plain(replies)))
+        self._replies = replies if callable(replies) else deque(listify(plain(replies)))
 
     @cached_property
     def models(self) -> dict[str, Json]:
@@ -166,7 +166,7 @@ def check(self: Sandbox,
 ) -> Fail | None: # None: nothing
     "What is wrong with a request for a message, or to count its tokens"
     if self.validate:
-        no = refused(body, self.known_model(body), headers or _as_sdk, size, counting)
+        no = refused(body, self.known_model(body), headers or _as_sdk, size, counting, request_tokens)
         if no: return Fail(no.status, no.message, no.type)
     return missing_file(self, body) or _expired(self, body)
 
@@ -204,7 +204,7 @@ def _refusal(sb: Sandbox, req: Request) -> Fail | None:
     counting = req.path == '/v1/messages/count_tokens'
     if sb.validate and req.path.startswith(('/v1/messages', '/v1/models', '/v1/files')):
         size = len(req.raw) if req.asks or counting else 0
-        no = refusal(Asked({}, None, dict(req.headers), size, keys=sb.keys), early=True)
+        no = refusal(RequestView({}, None, dict(req.headers), size, keys=sb.keys), early=True)
         if no: return Fail(no.status, no.message, no.type)
     if not req.asks and not counting: return None
     if not isinstance(req.body, dict): return Fail(400, 'The request body is not valid JSON')

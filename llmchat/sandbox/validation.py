@@ -13,12 +13,13 @@ from functools import cache, lru_cache
 from typing import Any
 
 import llmchat.sandbox.rules_dialog, llmchat.sandbox.rules_media # they fill the table
-from .rules import Asked, Json, Refusal, refusal
+from .rules import RequestView, Json, Refusal, refusal
 from ..protocol.limits import sampling, sampling_version
 from ..sdk.lazy import anthropic, LazyModule, pydantic
 
 # %% auto #0
-__all__ = ['jsonschema', 'pydantic_core', 'core', 'request_schema', 'compiled', 'misshapen', 'bad_schema', 'refused']
+__all__ = ['jsonschema', 'pydantic_core', 'core', 'taken_back', 'sendable_options', 'closed', 'request_schema', 'tagger',
+           'tags_of', 'compiled_node', 'compiled', 'what_is_wrong', 'misshapen', 'bad_schema', 'refused']
 
 # %% ../../nbs/sandbox/03_validation.ipynb #02b38afa
 jsonschema: Any = LazyModule('jsonschema')
@@ -26,11 +27,11 @@ pydantic_core: Any = LazyModule('pydantic_core')
 core: Any = LazyModule('pydantic_core.core_schema')
 
 # %% ../../nbs/sandbox/03_validation.ipynb #0336e283
-def _options(n: Any, opened: set[str]) -> Any:
+def sendable_options(n: Any, opened: set[str]) -> Any:
     "`n` without options that no request can have"
-    if isinstance(n, list): return [_options(x, opened) for x in n]
+    if isinstance(n, list): return [sendable_options(x, opened) for x in n]
     if not isinstance(n, dict): return n
-    n = {k: _options(v, opened) for k, v in n.items()}
+    n = {k: sendable_options(v, opened) for k, v in n.items()}
     found = [o for o in n.get('anyOf', ()) if 'not' not in o]
     described = [o for o in found if o.get('additionalProperties') is not True]
     sent = [o for o in described if o.get('$ref', '').rpartition('/')[2] not in opened]
@@ -38,9 +39,10 @@ def _options(n: Any, opened: set[str]) -> Any:
     return n
 
 # %% ../../nbs/sandbox/03_validation.ipynb #d725dec5
-def _closed(schema: Json) -> Json:
+def closed(schema: Json) -> Json:
     "A schema closed to keys that it does not name"
-    schema = _options(schema, {k for k, d in schema['$defs'].items() if d.get('additionalProperties') is True} - _open)
+    schema = sendable_options(schema, {k for k,
+    d in schema['$defs'].items() if d.get('additionalProperties') is True} - _open)
     for k, d in [('', schema), *schema['$defs'].items()]:
         if d.get('type') == 'object' and k not in _open: d['additionalProperties'] = False
     return schema
@@ -60,7 +62,7 @@ def request_schema(
     types = anthropic.types.beta if beta else anthropic.types
     name = 'MessageCountTokensParams' if counting else 'MessageCreateParams'
     T = getattr(types, name) if counting else getattr(types.message_create_params, f'{name}NonStreaming')
-    schema = _closed(pydantic.TypeAdapter(T).json_schema(schema_generator=Schemas))
+    schema = closed(pydantic.TypeAdapter(T).json_schema(schema_generator=Schemas))
     if not counting: schema['properties']['stream'] = {'type': 'boolean'}
     schema['properties'].pop('betas', None)
     return schema
@@ -68,7 +70,7 @@ def request_schema(
 # %% ../../nbs/sandbox/03_validation.ipynb #ce874ed6
 _tags = dict(string='?str', array='?list', object='?dict', boolean='?bool', integer='?int', number='?float')
 
-def _tagger(tags: set[str]) -> Callable[[Any], str | None]:
+def tagger(tags: set[str]) -> Callable[[Any], str | None]:
     "Finds the tag of a value; None where it has none"
     def tag(v: Any) -> str | None:
         if not isinstance(v, dict): return f'?{type(v).__name__}'
@@ -79,7 +81,7 @@ def _tagger(tags: set[str]) -> Callable[[Any], str | None]:
     return tag
 
 # %% ../../nbs/sandbox/03_validation.ipynb #046c1160
-def _tags_of(n: Json, defs: Json) -> list[str]:
+def tags_of(n: Json, defs: Json) -> list[str]:
     "The tags of values that node `n` describes"
     n = defs[n['$ref'].rpartition('/')[2]] if '$ref' in n else n
     props = n.get('properties', {})
@@ -89,14 +91,14 @@ def _tags_of(n: Json, defs: Json) -> list[str]:
     return named or [_tags[n.get('type', 'string')]]
 
 # %% ../../nbs/sandbox/03_validation.ipynb #3d2bee85
-def _compiled(n: Json, defs: Json) -> Any:
+def compiled_node(n: Json, defs: Json) -> Any:
     "A node of a JSON schema, for Pydantic's core"
     match n:
         case {'$ref': ref}: return core.definition_reference_schema(ref.rpartition('/')[2])
         case {'const': value}: return core.literal_schema([value])
         case {'enum': values}: return core.literal_schema(values)
         case {'anyOf': options}: return _union(options, defs)
-        case {'type': 'array'}: return core.list_schema(_compiled(n['items'], defs))
+        case {'type': 'array'}: return core.list_schema(compiled_node(n['items'], defs))
         case {'type': 'object'}: return _object(n, defs)
         case {'type': kind}: return getattr(core, f'{_tags[kind][1:]}_schema')()
     return core.any_schema()
@@ -105,15 +107,15 @@ def _compiled(n: Json, defs: Json) -> Any:
 def _object(n: Json, defs: Json) -> Any:
     props, other = n.get('properties', {}), n.get('additionalProperties', True)
     if not props and other is not False:
-        return core.dict_schema(values_schema=_compiled({} if other is True else other, defs))
+        return core.dict_schema(values_schema=compiled_node({} if other is True else other, defs))
     needed = n.get('required', ())
-    fields = {k: core.typed_dict_field(_compiled(p, defs), required=k in needed) for k, p in props.items()}
+    fields = {k: core.typed_dict_field(compiled_node(p, defs), required=k in needed) for k, p in props.items()}
     return core.typed_dict_schema(fields, extra_behavior='allow' if other else 'forbid')
 
 def _union(options: list[Json], defs: Json) -> Any:
-    by_tag = {t: o for o in options if o != {'type': 'null'} for t in _tags_of(o, defs)}
-    choices = {t: _compiled(o, defs) for t, o in sorted(by_tag.items())}
-    res = core.tagged_union_schema(choices, _tagger(set(choices))) if len(choices) > 1 else [*choices.values()][0]
+    by_tag = {t: o for o in options if o != {'type': 'null'} for t in tags_of(o, defs)}
+    choices = {t: compiled_node(o, defs) for t, o in sorted(by_tag.items())}
+    res = core.tagged_union_schema(choices, tagger(set(choices))) if len(choices) > 1 else [*choices.values()][0]
     return core.nullable_schema(res) if {'type': 'null'} in options else res
 
 # %% ../../nbs/sandbox/03_validation.ipynb #914102a4
@@ -122,8 +124,8 @@ def compiled(
 ) -> Any: # Pydantic's `SchemaValidator`
     "A validator for what a schema describes"
     defs = schema.get('$defs', {})
-    parts = [_compiled(d, defs) | {'ref': name} for name, d in defs.items()]
-    return pydantic_core.SchemaValidator(core.definitions_schema(_compiled(schema, defs), parts))
+    parts = [compiled_node(d, defs) | {'ref': name} for name, d in defs.items()]
+    return pydantic_core.SchemaValidator(core.definitions_schema(compiled_node(schema, defs), parts))
 
 @cache
 def _checker(counting: bool, beta: bool, sampled: bool) -> Any:
@@ -133,7 +135,7 @@ def _checker(counting: bool, beta: bool, sampled: bool) -> Any:
     return compiled(schema | dict(properties=schema['properties'] | more))
 
 # %% ../../nbs/sandbox/03_validation.ipynb #12d7f25b
-def _said(err: Json) -> tuple[list[Any], str]:
+def what_is_wrong(err: Json) -> tuple[list[Any], str]:
     "Where an error is, and what it says"
     at = [p for p in err['loc'] if not str(p).startswith('?')]
     if not err['type'].startswith('union_tag'): return at, err['msg']
@@ -145,16 +147,19 @@ def _said(err: Json) -> tuple[list[Any], str]:
     return at, err['msg'].replace('using tag()', "using 'type'")
 
 # %% ../../nbs/sandbox/03_validation.ipynb #dca094d2
+taken_back = 'abort_reason', # Fields of replies that the SDK's types do not name
+
 def misshapen(
-    q: Asked, # A request whose body is a dict
+    q: RequestView, # A request whose body is a dict
     allowed: Callable[[Json], bool] = lambda err: False, # Which errors of Pydantic do not count
 ) -> str | None: # None: its shape is right
     "What the API says of a request whose shape is wrong"
+    null = lambda err: err['type'] == 'extra_forbidden' and err['input'] is None and err['loc'][-1] in taken_back
     check = _checker(q.counting, 'anthropic-beta' in q.headers, q.version <= sampling_version)
     try: check.validate_python(q.body, strict=True)
     except pydantic_core.ValidationError as e:
-        wrong = [err for err in e.errors(include_url=False) if not allowed(err)]
-        for at, text in map(_said, wrong): return f"{'.'.join(map(str, at))}: {text}"
+        wrong = [err for err in e.errors(include_url=False) if not allowed(err) and not null(err)]
+        for at, text in map(what_is_wrong, wrong): return f"{'.'.join(map(str, at))}: {text}"
     return None
 
 # %% ../../nbs/sandbox/03_validation.ipynb #82a93468
@@ -185,8 +190,9 @@ def refused(
     headers: Mapping[str, str], # Names in lower case
     size: int = 0, # Bytes of the body
     counting: bool = False, # Only a count of tokens?
+    tokens: Callable[[Json], int] = lambda body: 0, # How many a body counts
 ) -> Refusal | None: # None: the API takes the request
     "What the API answers to a request that it refuses"
-    q = Asked(body, info, headers, size, counting, bad_schema)
+    q = RequestView(body, info, headers, size, counting, bad_schema, tokens=tokens)
     wrong = misshapen(q) if isinstance(body, dict) else 'The request body is not valid JSON'
     return Refusal(400, 'invalid_request_error', wrong) if wrong else refusal(q)

@@ -2,20 +2,30 @@
 
 from collections.abc import Callable, Mapping
 from llmchat.protocol.limits import Json
-from llmchat.sandbox.rules import Asked, Refusal
+from llmchat.sandbox.rules import Refusal, RequestView
 from typing import Any
 
-__all__ = ['jsonschema', 'pydantic_core', 'core', 'request_schema', 'compiled', 'misshapen', 'bad_schema', 'refused']
+__all__ = ['jsonschema', 'pydantic_core', 'core', 'taken_back', 'sendable_options', 'closed', 'request_schema', 'tagger', 'tags_of', 'compiled_node', 'compiled', 'what_is_wrong', 'misshapen', 'bad_schema', 'refused']
 
 jsonschema: Any
 pydantic_core: Any
 core: Any
+def sendable_options(n: Any, opened: set[str]) -> Any:
+    """`n` without options that no request can have"""
+def closed(schema: Json) -> Json:
+    """A schema closed to keys that it does not name"""
 def request_schema(counting: bool=False, beta: bool=False) -> Json:
     """JSON schema of the body of a request, closed to unknown keys
 
     Args:
         counting: Of a request to count tokens?
         beta: With the parameters of betas?"""
+def tagger(tags: set[str]) -> Callable[[Any], str | None]:
+    """Finds the tag of a value; None where it has none"""
+def tags_of(n: Json, defs: Json) -> list[str]:
+    """The tags of values that node `n` describes"""
+def compiled_node(n: Json, defs: Json) -> Any:
+    """A node of a JSON schema, for Pydantic's core"""
 def compiled(schema: Json) -> Any:
     """A validator for what a schema describes
 
@@ -24,7 +34,10 @@ def compiled(schema: Json) -> Any:
 
     Returns:
         Pydantic's `SchemaValidator`"""
-def misshapen(q: Asked, allowed: Callable[[Json], bool]=...) -> str | None:
+def what_is_wrong(err: Json) -> tuple[list[Any], str]:
+    """Where an error is, and what it says"""
+taken_back: tuple[str]
+def misshapen(q: RequestView, allowed: Callable[[Json], bool]=...) -> str | None:
     """What the API says of a request whose shape is wrong
 
     Args:
@@ -41,7 +54,7 @@ def bad_schema(schema: Any) -> bool:
 
     Returns:
         False as well where `jsonschema` is missing"""
-def refused(body: Any, info: Json | None, headers: Mapping[str, str], size: int=0, counting: bool=False) -> Refusal | None:
+def refused(body: Any, info: Json | None, headers: Mapping[str, str], size: int=0, counting: bool=False, tokens: Callable[[Json], int]=...) -> Refusal | None:
     """What the API answers to a request that it refuses
 
     Args:
@@ -50,6 +63,7 @@ def refused(body: Any, info: Json | None, headers: Mapping[str, str], size: int=
         headers: Names in lower case
         size: Bytes of the body
         counting: Only a count of tokens?
+        tokens: How many a body counts
 
     Returns:
         None: the API takes the request"""

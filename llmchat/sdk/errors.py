@@ -26,6 +26,7 @@ error_types = {
     'billing_error': ErrorType(402, 'APIStatusError', 'Credit balance too low'),
     'permission_error': ErrorType(403, 'PermissionDeniedError', 'Not allowed'),
     'not_found_error': ErrorType(404, 'NotFoundError', 'Not Found'),
+    'conflict_error': ErrorType(409, 'ConflictError', 'Conflict'),
     'request_too_large': ErrorType(413, 'ContentTooLargeError', 'Request too large'),
     'rate_limit_error': ErrorType(429, 'RateLimitError', 'Rate limit exceeded'),
     'api_error': ErrorType(500, 'InternalServerError', 'Internal server error'),
@@ -42,9 +43,10 @@ def error_class(
 # %% ../../nbs/sdk/03_errors.ipynb #efabaddc
 def error_type(
     status: int # HTTP status
-) -> str: # `api_error` for a status that is not known
+) -> str: # For a status that is not known `invalid_request_error`, from 500 on `api_error`
     "Return the type of errors with a status"
-    return next((k for k, t in error_types.items() if t.status == status), 'api_error')
+    other = 'invalid_request_error' if 400 <= status < 500 else 'api_error'
+    return next((k for k, t in error_types.items() if t.status == status), other)
 
 # %% ../../nbs/sdk/03_errors.ipynb #4c291b2d
 def stream_error(

@@ -25,7 +25,7 @@ def error_type(status: int) -> str:
         status: HTTP status
 
     Returns:
-        `api_error` for a status that is not known"""
+        For a status that is not known `invalid_request_error`, from 500 on `api_error`"""
 def stream_error(ev: dict[str, Any], response: Any) -> Exception:
     """Return the SDK's error for one that came after the status 200
 
