@@ -18,7 +18,6 @@ not_yet = {
     'sandbox/08_batches.ipynb',
     'sandbox/10_clouds.ipynb',
     # engine
-    'engine/00_threads.ipynb',
 }
 
 RUN = """

@@ -4,13 +4,17 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-__all__ = ['in_thread', 'async_in_thread', 'async_call', 'named']
+__all__ = ['in_thread', 'drop_result', 'waker', 'async_in_thread', 'async_call', 'named']
 
 def in_thread(f: Callable[[], Any]) -> Future[Any]:
     """Call `f` in a thread of its own, with the context variables of here"""
+def drop_result(job: Future[Any]) -> None:
+    """Close the coroutine that a function returns too late"""
+def waker(done: Any) -> Callable[[Any], None]:
+    """Return a function that sets the event `done` from another thread"""
 async def async_in_thread(f: Callable[[], Any]) -> Any:
     """Call `f` in a thread of its own, and await its end"""
 async def async_call(f: Callable[[], Any], thread: bool=True) -> Any:
     """Call `f` and await what it gives; a sync function runs in a thread, unless `thread` is False"""
 def named(o: Any, owner: Any) -> Any:
-    """`o`; a coroutine gets the name of the class whose call it is, for Python's warning"""
+    """Return `o`; a coroutine gets the name of the class whose call it is, for Python's warning"""
