@@ -186,7 +186,7 @@ def facts(msg: dict[str, Any]) -> Facts | None:
     if isinstance(msg['content'], str): return None
     needs, pictures, marks, waits = [], [], 0, False
     for part in msg['content']:
-        if part.get('type') in plain_kinds and 'cache_control' not in part: continue
+        if not isinstance(part, dict) or part.get('type') in plain_kinds and 'cache_control' not in part: continue
         for b in within([part]):
             if msg['role'] == 'user': needs += capabilities(b)
             if b.get('type') == 'image': pictures.append(picture_size(b))
@@ -210,7 +210,6 @@ class Dialog:
 def fit(self: Dialog, i: int) -> None:
     "Note how a reply goes out"
     if (msg := self.msgs[i])['role'] != 'assistant' or isinstance(msg['content'], str): return
-    if len(msg['content']) == 1 and len(msg['content'][0]) == 2: return # Type and text
     content = fitting(msg['content'], self.unsent)
     if content is not msg['content']: self.fits[i] = {**msg, 'content': content}
 
