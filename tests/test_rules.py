@@ -13,6 +13,7 @@ from common import MODEL, PDF, PNG, GIF, Sync, Async, needs_recordings, picture,
 from llmchat import mk_doc, mk_msg
 from llmchat.sandbox import validation
 from llmchat.protocol.requests import mk_request
+from llmchat.sdk.lazy import LazyModule
 from llmchat.sandbox.rules import RequestView, refusal, rules, small_request, sources
 from llmchat.protocol.limits import image_size, max_image, max_marks, versions
 from llmchat.sandbox import Sandbox
@@ -327,6 +328,7 @@ def test_what_is_sent_need_not_be_a_dict():
 
 def test_without_jsonschema_a_warning_says_what_to_install(monkeypatch):
     validation._warn.cache_clear(), validation._is_bad.cache_clear()
+    monkeypatch.setattr(validation, 'jsonschema', LazyModule('jsonschema')) # One that has not been used yet
     monkeypatch.setitem(sys.modules, 'jsonschema', None)
     with pytest.warns(UserWarning, match=r"pip install -e '.\[sandbox\]'"): assert not bad_schema(dict(type='text'))
     with warnings.catch_warnings():
