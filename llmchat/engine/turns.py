@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from inspect import GEN_CLOSED, getgeneratorstate
-from operator import is_
 from threading import Lock
 from typing import Any, TYPE_CHECKING, Unpack
 
@@ -446,7 +445,7 @@ def _read(self: BaseChat) -> None:
     "Make messages of what was put into the history by hand; `ValueError` or `TypeError` says where it is none"
     if not self.h: return
     msgs = self._dialog.read(self.h, 'chat.h')
-    if not all(map(is_, msgs, self.h)): self.h[:] = msgs
+    if self._dialog.changed: self.h[:] = msgs
 
 # %% ../../nbs/engine/11_turns.ipynb #c5b9ebef
 @patch

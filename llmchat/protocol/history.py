@@ -199,6 +199,7 @@ class Dialog:
     "A conversation as its requests have it, and what they take from its replies beside their content"
     def __init__(self, unsent: Collection[tuple[str, str]] = ()) -> None:
         self.msgs: list[dict[str, Any]] = [] # Those that were read
+        self.changed = False # Has the last reading made messages of something else?
         self.calls = Calls()
         self.facts: dict[int, Facts] = {} # By index of a message
         self.fits: dict[int, dict[str, Any]] = {} # Messages that go out otherwise than they are kept, by index
@@ -266,12 +267,12 @@ def read(self: Dialog,
     "Take in what is new in a history; `ValueError` or `TypeError` says which message cannot be sent"
     if not h: raise ValueError('The dialog is empty. Give it at least one message.')
     if len(h) < len(self.msgs) or not all(map(is_, self.msgs, h)): self.forget(h)
-    n = len(self.msgs)
+    n, self.changed = len(self.msgs), False
     if n == len(h): return self.msgs
     role = self.msgs[-1]['role'] if n else None
     for i, (old, msg) in enumerate(zip(h[n:], each_msg(h[n:], what, role, n)), n):
         if not isinstance(msg['content'], str): check_numbers(msg, f'{what}[{i}]')
-        self.add(old if msg == old else msg)
+        if self.add(old if msg == old else msg) is not old: self.changed = True
     if self.calls.ids: self.settle()
     return self.msgs
 

@@ -84,6 +84,7 @@ def facts(msg: dict[str, Any]) -> Facts | None:
 class Dialog:
     """A conversation as its requests have it, and what they take from its replies beside their content"""
     msgs: list[dict[str, Any]]
+    changed: bool
     calls: Any
     facts: dict[int, Facts]
     fits: dict[int, dict[str, Any]]
