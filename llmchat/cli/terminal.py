@@ -131,6 +131,7 @@ def draw(self: View, text: str) -> None:
         self._live.start()
     self._live.update(Formatted(text, fits=True))
 
+# %% ../../nbs/cli/00_terminal.ipynb #cfdffcde
 @patch
 def finish(self: View, text: str) -> None:
     "Print what will not change any more"

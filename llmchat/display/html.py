@@ -49,6 +49,7 @@ def text_html(t: Any) -> str:
     "Write text, with links where footnotes are marked"
     return marks.sub(_note, escape(t.content, quote=False))
 
+# %% ../../nbs/display/03_html.ipynb #ea8a07ce
 def table_html(t: Any) -> str:
     "Begin or end a table"
     return '<div class="wide" tabindex="0"><table>\n' if t.nesting > 0 else '</table></div>\n'

@@ -41,6 +41,7 @@ def inline(p: DisplayPart) -> str:
     "Write a picture into the text itself"
     return f'![{p.text}]({p.more})'
 
+# %% ../../nbs/display/02_notebook.ipynb #1c144f46
 def part_markdown(p: DisplayPart, picture: Callable[[DisplayPart], str] = inline) -> str:
     "Write a part as Markdown"
     if p.kind == 'text': return marks.sub(r'[^\1]', safe_markdown(p.text))
@@ -169,6 +170,7 @@ def running_ipython() -> Any: # None if there is none
     "Return the running IPython"
     return sys.modules['IPython'].get_ipython() if 'IPython' in sys.modules else None
 
+# %% ../../nbs/display/02_notebook.ipynb #549e7e9d
 def register_display() -> bool: # Was there an IPython to register with?
     "Teach a running IPython to show replies as Markdown"
     if not (shell := running_ipython()): return False
@@ -254,6 +256,7 @@ def _show(stream: Stream, screen: Screen) -> None:
         for o in stream._it: screen.add(o.value if isinstance(o, End) else o)
         screen.value = stream.value
 
+# %% ../../nbs/display/02_notebook.ipynb #c55455c7
 async def _show_async(stream: AsyncStream, screen: Screen) -> None:
     async with stream:
         with screen:

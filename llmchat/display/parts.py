@@ -51,6 +51,7 @@ def data_part(o: Any) -> DisplayPart:
     "Return the part for plain data"
     return DisplayPart('code', json.dumps(o, indent=2, ensure_ascii=False, default=str), 'json')
 
+# %% ../../nbs/display/01_parts.ipynb #23296383
 def result_part(b: Any) -> DisplayPart:
     "Return the part for a block in the result of a tool"
     kind = b.get('type') if isinstance(b, dict) else None

@@ -88,6 +88,7 @@ def picture_link(image: Any, linked: bool) -> list[Any]:
     if linked: return [text]
     return [token('link_open', 'a', 1, attrs=dict(href=src)), text, token('link_close', 'a', -1)]
 
+# %% ../../nbs/display/00_safe.ipynb #fb818734
 def picture_links(tokens: list[Any]) -> Iterator[Any]:
     "Yield the tokens of a line, with links for pictures"
     links = 0
@@ -150,6 +151,7 @@ _alive = re.compile(r'(?P<url>https?://[^\s<>"]*[\w/&=#])|[&<`*\[\]{~|^$\\]|(?<!
     r'|(?<=[A-Za-z]):(?=\S)|!(?=https?://)')
 _begins = re.compile(r'(\d+)[.)](?=\s|$)|[#>+=:%\s-]')
 
+# %% ../../nbs/display/00_safe.ipynb #0c8c2aa0
 def safe_prose(s: str, first: bool = False, linked: bool = False) -> str:
     "Make text outside of code safe; `first`: does it begin a line, `linked`: does it stand in a link?"
     m = _begins.match(s) if first else None

@@ -48,6 +48,7 @@ class Post(Operation):
     options: dict[str, Any] # The SDK's `RequestOptions`
     stream: bool = False
 
+# %% ../../nbs/engine/01_drivers.ipynb #8a7a0214
 @dataclass(frozen=True, slots=True)
 class Open(Operation):
     "Let the SDK send a request whose reply is a stream; receives the HTTP response"
@@ -60,6 +61,7 @@ class Fetch(Operation):
     path: str
     kw: dict[str, Any]
 
+# %% ../../nbs/engine/01_drivers.ipynb #d8bb34e8
 @dataclass(frozen=True, slots=True)
 class Read(Operation): "Read on; receives the next piece of what is open, None at the end"
 
@@ -136,6 +138,7 @@ def by_sdk(stream: Any) -> bool:
     kind = stream.response.headers.get('content-type', '')
     return 'amazon' in kind or hasattr(stream.response.stream, 'stream_observer')
 
+# %% ../../nbs/engine/01_drivers.ipynb #31343968
 @patch
 def open(self: SyncIO, kw: dict[str, Any]) -> Any:
     self._stream = s = self.call('messages.create', kw | dict(stream=True))
@@ -163,6 +166,7 @@ ending = RLock() # One for all: two threads may end one flow
 def end_flow(flow: Flow) -> None:
     with ending: flow.close()
 
+# %% ../../nbs/engine/01_drivers.ipynb #172f5542
 @patch
 def leave(self: SyncIO, flow: Flow) -> None:
     "Close a flow whose operation another thread performs, and wake that thread where it waits for a piece"
@@ -377,6 +381,7 @@ def leave(self: AsyncIO, flow: Flow) -> None:
     with suppress(ValueError): flow.close()
     if self.task: self.task.cancel()
 
+# %% ../../nbs/engine/01_drivers.ipynb #76cec776
 @patch
 def came_back(self: AsyncIO, err: BaseException | None) -> None:
     "Take back the `cancel` of `leave`; another one goes on"

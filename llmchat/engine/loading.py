@@ -100,6 +100,7 @@ def check_messages(msgs: list[Json]) -> None:
         check_values(m, 'a message', dict(role=str, content=str | list[Json]), ('role', 'content'))
         if len(m) > 2: raise ValueError(f'{short_repr(m)} is no message')
 
+# %% ../../nbs/engine/10_loading.ipynb #a9b0da68
 def check_dialog(h: list[Json]) -> None:
     "`ValueError` for messages that a chat cannot go on with names the place"
     check_messages(h)

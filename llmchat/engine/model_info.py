@@ -52,6 +52,7 @@ def last_days() -> dict[str, Any]:
     with suppress(ImportError, AttributeError): return import_module('anthropic._data').DEPRECATED_MODELS
     return {}
 
+# %% ../../nbs/engine/04_model_info.ipynb #413881fd
 def warn_deprecated(model: str) -> None:
     "Warn of a model that the SDK knows to be deprecated, the first time"
     if not (until := last_days().get(model)): return

@@ -198,6 +198,7 @@ def _run(self: BaseChat, flow: Flow, kind: Any = None) -> Any:
     io = self.c._io()
     return named((kind or self.c._driver)(self._alone(flow, io), io), self)
 
+# %% ../../nbs/engine/11_turns.ipynb #31845981
 @patch
 def _end(self: BaseChat) -> Any:
     "End the flow that has this chat; its I/O, which is to be closed, None if there is none"
@@ -355,6 +356,7 @@ def _last_turns(self: BaseChat, loop: bool, what: str = 'take back') -> int:
     while loop and n < len(self._turns) and not self._turns[-n].asked: n += 1
     return n
 
+# %% ../../nbs/engine/11_turns.ipynb #50c63361
 @patch
 def _prompt_of(self: BaseChat, n: int) -> dict[str, Any] | None:
     "The prompt of the last turn but `n - 1`, None if it had none; `ValueError` if it is no longer there"

@@ -93,6 +93,7 @@ def most_media(
     "Return how many pictures, and how many pages of PDFs, a request may have"
     return max_media[tokens is None or tokens > 200_000]
 
+# %% ../../nbs/protocol/00_limits.ipynb #0d309f1c
 def pdf_pages(
     data: bytes # What a PDF file holds
 ) -> int: # 0 where it is compressed throughout

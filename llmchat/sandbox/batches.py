@@ -31,6 +31,7 @@ class Held:
     custom_id: Any # What the sender calls it
     params: str # JSON of the request
 
+# %% ../../nbs/sandbox/11_batches.ipynb #fb7637ef
 def hold(
     o: Json, # An object of a batch's JSON, just read
 ) -> Any: # `Held` for a request of the batch, else the object as it is

@@ -28,6 +28,7 @@ most_of_a_file = 6400 # Characters
 _file = re.compile(f'(?<="data":")[A-Za-z0-9+/=]{{{most_of_a_file+1},}}')
 _mark = re.compile(r',?"cache_control":(null|\{[^{}]*\})')
 
+# %% ../../nbs/sandbox/06_prompt_cache.ipynb #89399a92
 def counted_chars(
     text: str, # JSON
 ) -> int:
@@ -43,6 +44,7 @@ def est_tokens(
     "Return a stable stand-in for the API's token count"
     return -(-sum(counted_chars(dumps(p)) for p in parts) // 4)
 
+# %% ../../nbs/sandbox/06_prompt_cache.ipynb #b133c38b
 def request_tokens(
     body: Json, # Body of a request, as sent
 ) -> int:

@@ -116,6 +116,7 @@ def pieces(
 filled: dict[str, dict[str, type]] = dict(text=dict(text=str, citations=list),
     thinking=dict(thinking=str, signature=str), tool_use=dict(input=dict), server_tool_use=dict(input=dict))
 
+# %% ../../nbs/sandbox/07_responses.ipynb #c619e67e
 def opened(
     block: Json, # A whole block
 ) -> Json:
@@ -145,6 +146,7 @@ late = 'stop_reason', 'stop_sequence', 'stop_details', 'container' # What is kno
 totals = ('input_tokens', 'cache_creation_input_tokens', 'cache_read_input_tokens',
     'output_tokens', 'output_tokens_details', 'server_tool_use') # What usage says then
 
+# %% ../../nbs/sandbox/07_responses.ipynb #192dd569
 def started(
     msg: Json, # A whole message
 ) -> Json:
@@ -235,6 +237,7 @@ def json_answer(
     head = {'content-type': 'application/json'} | (headers or {})
     return Answer(status, head, [dumps(data).encode()])
 
+# %% ../../nbs/sandbox/07_responses.ipynb #26fcc493
 def fail_answer(
     fail: Fail, # What went wrong
     rid: str, # Id of the request
@@ -289,6 +292,7 @@ def sandbox_error() -> type[Exception]:
         "The script of a sandbox is at fault"
     return SandboxError
 
+# %% ../../nbs/sandbox/07_responses.ipynb #e68c0ecd
 @contextmanager
 def for_author() -> Iterator[None]:
     "Let errors in a script through to its author"

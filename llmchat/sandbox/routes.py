@@ -104,6 +104,7 @@ def _list_models(sb: Any, req: Request) -> Any:
     there = {m['id']: listed(m, sb.today) for m in sb.models.values()}
     return page((m for m in there.values() if m['lifecycle'] in stages), req.query)
 
+# %% ../../nbs/sandbox/10_routes.ipynb #f68a71e3
 def _get_model(sb: Any, req: Request, id: str) -> Any:
     return listed(sb.models[id], sb.today) if id in sb.models else Fail(404, f'model: {id}')
 

@@ -124,6 +124,7 @@ def key(self: RequestView) -> str | None:
     "The key of whoever asks; None where there is none"
     return self.headers.get('x-api-key') or self.headers.get('authorization', '').removeprefix('Bearer ') or None
 
+# %% ../../nbs/sandbox/01_rules.ipynb #b1fa9ccb
 @patch
 def get(self: RequestView,
     *path: str # Such as `'thinking', 'type'`
@@ -143,6 +144,7 @@ def lacks(self: RequestView,
     for k in capability.split('.'): at = (at or {}).get(k)
     return (at or {}).get('supported') is False
 
+# %% ../../nbs/sandbox/01_rules.ipynb #53b9bdc9
 @patch
 def takes(self: RequestView,
     what: str # Such as `prefill`, `sampling` or `forced_tools`
@@ -159,6 +161,7 @@ def system(self: RequestView) -> list[BlockAt]:
     blocks = self.body.get('system')
     return [BlockAt(f'system.{i}', '', b, -1) for i, b in enumerate(blocks)] if isinstance(blocks, list) else []
 
+# %% ../../nbs/sandbox/01_rules.ipynb #b13ea711
 @patch(as_prop=True)
 def tools(self: RequestView) -> list[tuple[str, Json]]:
     "Tools that run at the user's, each with its path"
@@ -225,6 +228,7 @@ def shown_request(
     text = text if len(text) <= 240 else f'{text[:240]}…'
     return f'`{text}`'.replace('|', '&#124;').replace('``', '')
 
+# %% ../../nbs/sandbox/01_rules.ipynb #75947637
 class Table(list[Rule]):
     "Rules, shown as a table"
     def _repr_markdown_(self) -> str:
@@ -260,6 +264,7 @@ def refusal(
     "What the API says of the first rule that a request breaks"
     return first(filter(None, (r.refusal(q) for r in rules if r.early == early)))
 
+# %% ../../nbs/sandbox/01_rules.ipynb #dd566f07
 def why_refused(
     **changes: Any # As for `small_request`
 ) -> str | None: # None: it is taken
@@ -307,6 +312,7 @@ def too_large(q: RequestView) -> Iterator[Json]:
 def no_model(q: RequestView) -> Iterator[Json]:
     if q.info is None or q.info.get('lifecycle') == 'retired': yield dict(model=q.body['model'])
 
+# %% ../../nbs/sandbox/01_rules.ipynb #c869a0d8
 @rule('messages: at least one message is required', 'quoted', dict(messages=[]))
 def no_messages(q: RequestView) -> Iterator[Json]:
     if not q.body['messages']: yield {}
@@ -326,6 +332,7 @@ def max_tokens(q: RequestView) -> Iterator[Json]:
     n, most = q.body.get('max_tokens', 0), (q.info or {}).get('max_tokens')
     if most and n > most: yield dict(n=n, most=most, model=q.body['model'])
 
+# %% ../../nbs/sandbox/01_rules.ipynb #402ce3e7
 @rule('prompt is too long: {n} tokens > {most} maximum', 'quoted',
     dict(size=2_000_000, tokens=lambda body: 1_000_001))
 def long_prompt(q: RequestView) -> Iterator[Json]:
@@ -339,6 +346,7 @@ def empty_user_message(q: RequestView) -> Iterator[Json]:
     for i, m in enumerate(q.body['messages']):
         if not m['content'] and m['role'] == 'user': yield dict(i=i)
 
+# %% ../../nbs/sandbox/01_rules.ipynb #379fa1a4
 @rule('messages.{i}: all messages must have non-empty content except for the optional final assistant message',
     'quoted', dict(messages=[hi, dict(role='assistant', content=''), hi]))
 def empty_message(q: RequestView) -> Iterator[Json]:
@@ -353,6 +361,7 @@ def texts(
     yield from (('messages', b) for b in q.of('text'))
     yield from (('system', b) for b in q.system)
 
+# %% ../../nbs/sandbox/01_rules.ipynb #882bd3b3
 def text(s: str, **kw: Any) -> Json:
     "A block of text"
     return dict(type='text', text=s) | kw
@@ -377,6 +386,7 @@ def blank_text(q: RequestView) -> Iterator[Json]:
         by_model = b.role == 'assistant' and b.msg in calling
         if b.block['text'] and not b.block['text'].strip() and not by_model: yield dict(part=part)
 
+# %% ../../nbs/sandbox/01_rules.ipynb #b6241c47
 @rule('stop_sequences: each stop sequence must contain non-whitespace', 'quoted', dict(stop_sequences=['\n']))
 def blank_stop_sequence(q: RequestView) -> Iterator[Json]:
     if not all(s.strip() for s in q.body.get('stop_sequences') or ()): yield {}

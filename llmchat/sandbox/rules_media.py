@@ -135,6 +135,7 @@ def cited_documents(
 
 citable = paper | dict(citations=dict(enabled=True))
 
+# %% ../../nbs/sandbox/03_rules_media.ipynb #786851e0
 @rule('Citations must be enabled on all or none of the documents within a request.', 'unknown',
     dict(messages=[user(citable, paper)]))
 def some_citations(q: RequestView) -> Iterator[Json]:
@@ -261,6 +262,7 @@ def kept(ttl: str = '5m') -> Json:
     "A text with a breakpoint"
     return text('…', cache_control=dict(type='ephemeral', ttl=ttl))
 
+# %% ../../nbs/sandbox/03_rules_media.ipynb #99106e4c
 def marks(
     q: RequestView
 ) -> list[tuple[str, Json]]: # Each with its path

@@ -120,6 +120,7 @@ def _next_reply(sb: Sandbox, body: Any = '', take: bool = True) -> Reply:
     if sb.replies: return sb.replies.popleft() if take else sb.replies[0]
     raise sandbox_error()(f"No reply left for call {sb._n}: {str(body)[:300]}")
 
+# %% ../../nbs/sandbox/14_server.ipynb #81e69453
 @patch
 def take(self: Sandbox,
     body: Any = '', # Body of the request, for the error
@@ -178,6 +179,7 @@ def _known(sb: Sandbox, body: Json, id: str, usage: Json | None, given: Json) ->
         if box := given.get('container'): sb.state['containers'][box['id']] = box
         return dict(usage=usage, model=_full_id(sb, body)) | sb.cache.diagnose(body, id)
 
+# %% ../../nbs/sandbox/14_server.ipynb #9159a590
 def _full_id(sb: Sandbox, body: Json) -> str:
     "The id that a reply names: that of the model which an alias points to"
     model = body.get('model', 'sandbox')

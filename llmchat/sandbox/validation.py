@@ -169,6 +169,7 @@ def _is_bad(schema: str) -> bool:
     except jsonschema.SchemaError: return True
     return False
 
+# %% ../../nbs/sandbox/04_validation.ipynb #0e2de66c
 @cache
 def _warn() -> None:
     warnings.warn("The sandbox does not check the schemas of tools, since the library `jsonschema` is not installed. "

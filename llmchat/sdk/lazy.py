@@ -52,6 +52,7 @@ def find_model(
     if res := first(m for m in models if line in m): return res
     raise ValueError(f'no model has {line!r} in its id; this version of the SDK knows: {", ".join(models)}')
 
+# %% ../../nbs/sdk/00_lazy.ipynb #494e94cd
 def default_model() -> str:
     "Return what `LLMCHAT_MODEL` says, else the newest sonnet"
     return os.environ.get('LLMCHAT_MODEL') or find_model('sonnet')

@@ -54,6 +54,7 @@ def owners(p: Private) -> list[Any]:
     with suppress(ImportError): return [import_module(p.owner)]
     return [None]
 
+# %% ../../nbs/sdk/04_private.ipynb #28b9f4af
 def gone() -> list[str]: # Empty: all are there
     "Return the private names that the installed SDK no longer has"
     return [p.name for p in private if any(nested_attr(o, p.name, ...) is ... for o in owners(p))]
