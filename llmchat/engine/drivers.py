@@ -10,6 +10,7 @@ __all__ = ['Flow', 'PART', 'ending', 'OPENED', 'Operation', 'Call', 'Post', 'Ope
            'aclose_quietly', 'AsyncIO', 'Returned', 'async_step', 'task_now', 'async_iterate', 'async_run']
 
 # %% ../../nbs/engine/01_drivers.ipynb #4be08aca
+import sys
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from concurrent.futures import Future, wait
 from contextlib import suppress
@@ -199,7 +200,7 @@ def iterate(flow: Flow, io: SyncIO) -> Iterator[Any]:
         if not io.left: raise # else another thread is just ending it
     finally:
         end_flow(flow)
-        io.close()
+        if not sys.is_finalizing(): io.close() # At the end of a program what it needs may be gone
 
 # %% ../../nbs/engine/01_drivers.ipynb #f2127fc7
 def run(flow: Flow, io: SyncIO) -> Any:

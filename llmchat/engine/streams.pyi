@@ -3,8 +3,9 @@
 from collections.abc import AsyncIterator, Generator, Iterator
 from llmchat.engine.drivers import Flow
 from typing import Any, Self
+from weakref import WeakSet
 
-__all__ = ['stream_states', 'Reading', 'Stream', 'AsyncLoop', 'nothing', 'AsyncStream', 'PartReading', 'Part', 'Parts', 'AsyncPart', 'AsyncPartsLoop', 'AsyncParts']
+__all__ = ['stream_states', 'open_streams', 'Reading', 'close_streams', 'Stream', 'AsyncLoop', 'nothing', 'AsyncStream', 'PartReading', 'Part', 'Parts', 'AsyncPart', 'AsyncPartsLoop', 'AsyncParts']
 
 stream_states: Any
 class Reading:
@@ -13,6 +14,9 @@ class Reading:
     @property
     def value(self) -> Any:
         """The whole, at the end; `ValueError` before that, and where it failed or was left early"""
+open_streams: WeakSet[Any]
+def close_streams() -> None:
+    """Close all streams that are open when the program ends"""
 class Stream(Reading):
     """What comes, piece by piece; afterwards `value` is the whole"""
     def __init__(self, flow: Flow, io: Any) -> None: ...

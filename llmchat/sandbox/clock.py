@@ -93,6 +93,7 @@ def virtual_loop() -> type[asyncio.AbstractEventLoop]:
             self.selector = Selector()
             super().__init__(self.selector)
         def time(self) -> float: return self.selector.passed
+        async def shutdown_default_executor(self, *limit: Any) -> None: await super().shutdown_default_executor()
     return VirtualLoop
 
 # %% ../../nbs/sandbox/05_clock.ipynb #632af418
