@@ -44,7 +44,7 @@ if TYPE_CHECKING: from anthropic.types import Message
 
 # %% ../../nbs/engine/06_request.ipynb #de74ab9d
 class Totals:
-    "What all replies took, of a client or a chat"
+    "Usage and cost of all replies, of a client or a chat"
     _ledger: Ledger
 
     @property
@@ -379,7 +379,7 @@ def _post(self: BaseClient, cli: Any, req: dict[str, Any], data: bytes, b: Build
 
 # %% ../../nbs/engine/06_request.ipynb #8e66aaa9
 def names_usage(r: Any) -> bool:
-    "Does what is no reply say what it took?"
+    "Does what is no reply have a usage?"
     return isinstance(getattr(r, 'usage', None), anthropic.types.Usage) and isinstance(getattr(r, 'model', None), str)
 
 # %% ../../nbs/engine/06_request.ipynb #a331cd5a
@@ -425,7 +425,7 @@ def _send(self: BaseClient, req: dict[str, Any], stream: bool = False, prefill: 
 # %% ../../nbs/engine/06_request.ipynb #3feb893f
 @patch
 def _note(self: BaseClient, req: dict[str, Any], r: Any, err: str | None, began: float) -> None:
-    "Add a request and what came of it to the log"
+    "Add a request and its result to the log"
     hidden, headers = secrets(self.sdk, named_values(req)), req.get('extra_headers')
     req = redact({k: deepcopy(v) for k, v in req.items() if v is not headers}, hidden)
     reply = as_message(redact(r.to_dict(warnings=False), hidden)) if r is not None else None

@@ -11,7 +11,7 @@ from typing import Any
 __all__ = ['unreadable', 'unfit', 'no_prefill', 'place_named', 'of_media', 'Totals', 'BaseClient', 'as_message', 'readable_block', 'readable_part', 'decoder_of', 'events_in', 'typed_event', 'error_in_stream', 'read_to_end', 'behind_prefill', 'streamed', 'prefilled', 'advise', 'holds_media', 'blamed', 'names_usage']
 
 class Totals:
-    """What all replies took, of a client or a chat"""
+    """Usage and cost of all replies, of a client or a chat"""
     @property
     def use(self) -> Usage: ...
     @property
@@ -102,4 +102,4 @@ def blamed(e: Exception, msgs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     Returns:
         `tool_result` blocks"""
 def names_usage(r: Any) -> bool:
-    """Does what is no reply say what it took?"""
+    """Does what is no reply have a usage?"""

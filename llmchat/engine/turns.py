@@ -98,7 +98,7 @@ class BaseChat(Totals):
         self._made = self.c is not cli # Here, and so to be closed with this chat?
         self.h: list[dict[str, Any]] = mk_msgs(hist, what='hist') if hist else []
         self.last: list[dict[str, Any]] = [] # The last reply, and the results of its calls
-        self.partial: 'Message | None' = None # What had come when the last call failed
+        self.partial: 'Message | None' = None # The partial reply of a call that failed
         self.cont_pr, self.ns, self.calls = cont_pr, ns, 0
         self.settings = dict(sp=sp, tools=tools, temp=temp, cache=cache or self.c.cache, approve=approve,
             max_cost=max_cost, max_calls=max_calls, **kw)

@@ -29,7 +29,7 @@ from ..sdk.clients import need_model
 Effort = Literal['low', 'medium', 'high', 'xhigh', 'max']
 
 class Options(TypedDict, total=False):
-    "What a call can be told, next to its messages and its system prompt"
+    "Settings of a call, next to its messages and its system prompt"
     temp: float | None
     maxtok: int
     maxthinktok: int
@@ -59,12 +59,12 @@ class Options(TypedDict, total=False):
 
 # %% ../../nbs/protocol/08_requests.ipynb #b15e85f1
 class Settings(Options, total=False):
-    "What a call can be told, next to its messages"
+    "Settings of a call, next to its messages"
     sp: str | list[dict[str, Any]]
 
 # %% ../../nbs/protocol/08_requests.ipynb #c26c2f8d
 class ChatSettings(Settings, total=False):
-    "What a call of a chat can be told, next to its prompt"
+    "Settings of a call of a chat, next to its prompt"
     approve: Callable[[Any], Any] | None
     parallel: bool
     max_result: int

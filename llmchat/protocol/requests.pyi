@@ -8,7 +8,7 @@ __all__ = ['Effort', 'client_settings', 'other_names', 'effort_share', 'Noted', 
 
 Effort = Literal['low', 'medium', 'high', 'xhigh', 'max']
 class Options(TypedDict, total=False):
-    """What a call can be told, next to its messages and its system prompt"""
+    """Settings of a call, next to its messages and its system prompt"""
     temp: float | None
     maxtok: int
     maxthinktok: int
@@ -36,10 +36,10 @@ class Options(TypedDict, total=False):
     user_profile_id: str
     workspace_id: str
 class Settings(Options, total=False):
-    """What a call can be told, next to its messages"""
+    """Settings of a call, next to its messages"""
     sp: str | list[dict[str, Any]]
 class ChatSettings(Settings, total=False):
-    """What a call of a chat can be told, next to its prompt"""
+    """Settings of a call of a chat, next to its prompt"""
     approve: Callable[[Any], Any] | None
     parallel: bool
     max_result: int

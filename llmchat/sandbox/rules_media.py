@@ -32,7 +32,7 @@ class Media(NamedTuple):
     at: str # Path of its source
     source: Json
     data: bytes | None # None: it is not base64
-    kind: str | None # Told by its bytes
+    kind: str | None # Recognized by its bytes
 
 def media(
     q: RequestView,
