@@ -313,3 +313,12 @@ def test_a_turn_that_went_on_is_asked_again(way):
     chat = way.Chat(MODEL, way.sdk(sb))
     way.call(chat, 'Go'), way.call(chat), way.call(chat.retry)
     assert last(sb) == sb.requests[1].body['messages'] and chat.h[1]['content'][-1] == text('B') and len(chat.h) == 2
+
+def test_an_edit_within_a_reply_is_sent_as_it_is_now():
+    "Also within one of which requests leave something out"
+    sb = Sandbox(['x', 'y'])
+    chat = Chat(MODEL, sb.client(), hist=['Hi', dict(role='assistant', content=[dict(type='text', text='Paris.', mood=None)])])
+    chat('More')
+    chat.h[1]['content'][0]['text'] = 'Rome.'
+    chat('And?')
+    assert [q.body['messages'][1]['content'] for q in sb.requests] == [[dict(type='text', text=t)] for t in ('Paris.', 'Rome.')]

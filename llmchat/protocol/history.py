@@ -202,7 +202,7 @@ class Dialog:
         self.changed = False # Has the last reading made messages of something else?
         self.calls = Calls()
         self.facts: dict[int, Facts] = {} # By index of a message
-        self.fits: dict[int, dict[str, Any]] = {} # Messages that go out otherwise than they are kept, by index
+        self.unfit: set[int] = set() # Indices of replies that have something to leave out
         self.unsent = {*unsent} # Fields that the API has refused: kind of block, and name
         self.container: dict[str, Any] | None = None # Its `id`, and when it expires
 
@@ -211,8 +211,7 @@ class Dialog:
 def fit(self: Dialog, i: int) -> None:
     "Note how a reply goes out"
     if (msg := self.msgs[i])['role'] != 'assistant' or isinstance(msg['content'], str): return
-    content = fitting(msg['content'], self.unsent)
-    if content is not msg['content']: self.fits[i] = {**msg, 'content': content}
+    if fitting(msg['content'], self.unsent) is not msg['content']: self.unfit.add(i)
 
 # %% ../../nbs/protocol/07_history.ipynb #0ab6e9d2
 @patch
@@ -248,7 +247,7 @@ def forget(self: Dialog, h: list[Any]) -> None:
     "Drop what was read of messages that are not in the history `h`"
     n = next((i for i, (a, b) in enumerate(zip(self.msgs, h)) if a is not b), min(len(self.msgs), len(h)))
     self.msgs = self.msgs[:n]
-    self.facts, self.fits = ({i: o for i, o in d.items() if i < n} for d in (self.facts, self.fits))
+    self.facts, self.unfit = {i: f for i, f in self.facts.items() if i < n}, {i for i in self.unfit if i < n}
     self.calls = Calls()
     for m in self.msgs: self.calls.fit(m)
 
@@ -296,7 +295,7 @@ def messages(self: Dialog,
 ) -> list[dict[str, Any]]: # A new list; messages in which nothing is left out are the same objects
     "Return the messages of a request"
     res = [*self.msgs]
-    for i, m in self.fits.items(): res[i] = m
+    for i in self.unfit: res[i] = {**res[i], 'content': fitting(res[i]['content'], self.unsent)}
     if not self.facts or not any(f.waits for f in self.facts.values()): return res
     return closed(res, left_open(self.msgs, names_container(container)))
 

@@ -87,7 +87,7 @@ class Dialog:
     changed: bool
     calls: Any
     facts: dict[int, Facts]
-    fits: dict[int, dict[str, Any]]
+    unfit: set[int]
     unsent: Any
     container: dict[str, Any] | None
     def __init__(self, unsent: Collection[tuple[str, str]]=...) -> None: ...
