@@ -356,7 +356,7 @@ def _post(self: BaseClient, cli: Any, req: dict[str, Any], data: bytes, b: Build
     "Send a request, and again after failures that pass; return the reply"
     n, refreshed = 0, False
     while True:
-        response, options = None, self._options(cli, req, n, b is not None, refreshed)
+        response, options = None, self._options(cli, req, n, b is not None, int(refreshed))
         try:
             response = yield Post(data, options, b is not None)
             if b: return (yield from streamed(response, b, **show))
