@@ -76,5 +76,14 @@ def test_a_link_to_a_file_that_is_not_there_is_found(tmp_path, name, text):
     (tmp_path/name).parent.mkdir(exist_ok=True)
     (tmp_path/name).write_text(text)
     assert [p.startswith(f'{name}: broken link') for p in docs.problems(tmp_path)] == [True]
-    for at in 'x/b.html', 'x/b.html.md', '1.png', 'b.html.md': (tmp_path/at).parent.mkdir(exist_ok=True), (tmp_path/at).touch()
+    for at in 'x/b.html', 'x/b.html.md', '1.png', 'b.html.md':
+        (tmp_path/at).parent.mkdir(exist_ok=True)
+        (tmp_path/at).write_text('<p id="c">')
+    assert not list(docs.problems(tmp_path))
+
+def test_a_link_to_a_place_that_is_not_there_is_found(tmp_path):
+    (tmp_path/'a.html').write_text('<a href="b.html#it&#39;s">b</a>')
+    (tmp_path/'b.html').write_text('<h2 id="its">')
+    assert list(docs.problems(tmp_path)) == ['a.html: broken link b.html#it&#39;s']
+    (tmp_path/'b.html').write_text('<h2 id="it&#x27;s">')
     assert not list(docs.problems(tmp_path))

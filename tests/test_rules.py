@@ -226,7 +226,7 @@ def test_bad_requests_async(name):
     sent, wanted = expected(name)
     assert error(Async, sent) == wanted
 
-@pytest.mark.parametrize('r', rules, ids=lambda r: r.name)
+@pytest.mark.parametrize('r', rules.values(), ids=lambda r: r.name)
 def test_every_rule_is_broken_by_its_example(r):
     "And by the client's side it is the error of the API, where the example is all in the request"
     q = small_request(**r.changes)

@@ -1,6 +1,8 @@
 """Build the site into _docs without Quarto: nbdev processes the notebooks as `nbdev-docs` does, smalldocs renders them.
 `python tools/docs.py finish` completes a site that Quarto rendered: what both have in common is added here."""
 import json, re, shutil, sys
+from functools import cache
+from html import unescape
 from os.path import relpath
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
@@ -192,8 +194,9 @@ links = {'.html': re.compile(r'<[a-z][^>]*\s(?:href|src)="([^"]+)"'), '.md': re.
 def astray(
     docs:Path, # The rendered site
 ): # Pairs of file and link
-    "Links of pages, of their plain-text copies and of `llms.txt` that lead to no file of the site."
+    "Links of pages, of their plain-text copies and of `llms.txt` that lead to no file of the site, or no place on its page."
     url = get_config().doc_url.rstrip('/') + '/'
+    places = cache(lambda page: set(map(unescape, re.findall(r'\bid="([^"]+)"', page.read_text(encoding='utf-8')))))
     for f in docs.rglob('*'):
         if f.suffix not in links or '_files' in str(f.parent): continue
         text = f.read_text(encoding='utf-8')
@@ -202,8 +205,10 @@ def astray(
         for link in links[f.suffix].findall(text):
             here = docs/link.removeprefix(url) if link.startswith(url) else f.parent/link
             if re.match(r'[a-z]+:|//|#|&#', link) and not link.startswith(url): continue
-            path = Path(unquote(str(here).partition('#')[0].partition('?')[0]))
-            if not (path.is_file() or (path/'index.html').is_file()): yield f.relative_to(docs), link
+            path, _, place = unquote(unescape(str(here))).partition('#')
+            path = Path(path.partition('?')[0])
+            if path.is_dir(): path /= 'index.html'
+            if not path.is_file() or place and path.suffix=='.html' and place not in places(path): yield f.relative_to(docs), link
 
 def problems(
     docs:Path, # The rendered site

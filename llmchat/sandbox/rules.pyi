@@ -6,7 +6,7 @@ from functools import cached_property
 from llmchat.protocol.limits import Json
 from typing import Any, NamedTuple
 
-__all__ = ['hi', 'parts', 'sources', 'rules', 'BlockAt', 'blocks_within', 'blocks_at', 'Turn', 'turns_of', 'Dialog', 'RequestView', 'small_request', 'Refusal', 'Rule', 'shown_request', 'Table', 'rule', 'refusal', 'why_refused', 'broken_rules', 'no_key', 'wrong_key', 'no_version', 'unknown_version', 'too_large', 'no_model', 'no_messages', 'too_many_messages', 'negative_max_tokens', 'max_tokens', 'long_prompt', 'empty_user_message', 'empty_message', 'texts', 'text', 'marked_empty_text', 'empty_text', 'blank_text', 'blank_stop_sequence', 'long_user_id']
+__all__ = ['hi', 'parts', 'sources', 'rules', 'Broken', 'BlockAt', 'blocks_within', 'blocks_at', 'Turn', 'turns_of', 'Dialog', 'RequestView', 'small_request', 'Refusal', 'Rule', 'shown_request', 'Table', 'rule', 'refusal', 'why_refused', 'broken_rules', 'no_key', 'wrong_key', 'no_version', 'unknown_version', 'too_large', 'no_model', 'no_messages', 'too_many_messages', 'negative_max_tokens', 'max_tokens', 'long_prompt', 'empty_user_message', 'empty_message', 'texts', 'text', 'marked_empty_text', 'empty_text', 'blank_text', 'blank_stop_sequence', 'long_user_id']
 
 class BlockAt(NamedTuple):
     """A block, and where it is"""
@@ -137,12 +137,13 @@ def shown_request(changes: Json) -> str:
 
     Returns:
         In one line of a table; long ones are cut"""
-class Table(list[Rule]):
-    """Rules, shown as a table"""
+class Table(dict[str, Rule]):
+    """Rules by the names of their functions, shown as a table"""
     def _repr_markdown_(self) -> str: ...
 rules: Table
-def rule(message: str, source: str='quoted', example: Any=None, **kw: Any) -> Callable[[Callable[[RequestView], Iterator[Json]]], Rule]:
-    """Put what follows into the table
+Broken = Callable[[RequestView], Iterator[Json]]
+def rule(message: str, source: str='quoted', example: Any=None, **kw: Any) -> Callable[[Broken], Broken]:
+    """Put the function below into the table
 
     Args:
         message: Of the error
@@ -166,8 +167,11 @@ def why_refused(**changes: Any) -> str | None:
 
     Returns:
         None: it is taken"""
-def broken_rules(*some: Rule) -> Table:
+def broken_rules(*some: Broken) -> Table:
     """Rules, each broken by its own example
+
+    Args:
+        some: Functions of the table
 
     Returns:
         AssertionError if one of them is not the first that its example breaks"""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect, os
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime, timezone
 from email.utils import formatdate
@@ -396,13 +396,16 @@ def _adivert(stack: ExitStack, cls: Any, handle: Callable[..., Any]) -> None:
     stack.enter_context(mock.patch.object(cls, 'handle_async_request', diverted))
 
 # %% ../../nbs/sandbox/14_server.ipynb #743282cf
-@patch
 @contextmanager
-def patch(self: Sandbox) -> Iterator[Sandbox]: # The sandbox
-    "Let the requests of all clients end here, whoever made them"
+def _patched(sb: Sandbox) -> Iterator[Sandbox]:
     with ExitStack() as stack:
-        for cls in _transports(httpx2.BaseTransport): _divert(stack, cls, self._handle)
-        for cls in _transports(httpx2.AsyncBaseTransport): _adivert(stack, cls, self._ahandle)
+        for cls in _transports(httpx2.BaseTransport): _divert(stack, cls, sb._handle)
+        for cls in _transports(httpx2.AsyncBaseTransport): _adivert(stack, cls, sb._ahandle)
         stack.enter_context(mock.patch.dict(os.environ, ANTHROPIC_API_KEY='sandbox'))
         stack.enter_context(mock.patch.dict(infos, clear=True))
-        yield self
+        yield sb
+
+@patch
+def patch(self: Sandbox) -> AbstractContextManager[Sandbox]: # Gives the sandbox
+    "Let the requests of all clients end here, whoever made them"
+    return _patched(self)
