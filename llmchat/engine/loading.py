@@ -80,7 +80,7 @@ def check_request(
     q = RequestView(body, dict(prefill=True, max_input_tokens=1_000_000), {'anthropic-beta': 'any'})
     if wrong := misshapen(q, partial(is_new, body)): raise ValueError(wrong)
     later = 'same tool use id', 'unknown reference' # Ids are mended, and tools given, before anything is sent
-    broken = (r.refusal(q) for r in rules if not r.early and r.name not in later) if dialog else ()
+    broken = (r.refusal(q) for r in rules.values() if not r.early and r.name not in later) if dialog else ()
     if found := first(filter(None, broken)): raise ValueError(found.message)
 
 # %% ../../nbs/engine/10_loading.ipynb #8320b5f1
