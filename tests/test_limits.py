@@ -1,5 +1,6 @@
 "Limits that act as the API's do, replies that take time, and a cache that can be read once a reply has begun"
-import asyncio
+import asyncio, heapq, math
+from itertools import count, islice
 from random import Random
 
 import anthropic, anyio, pytest
@@ -222,43 +223,84 @@ def test_a_fault_neither_reads_nor_writes():
 
 # ---- a job
 
-def lognormal(rng, median, sd, most): return min(most, max(11, int(median * 2.718281828 ** rng.gauss(0, sd))))
+def lognormal(rng, median, sd, most): return min(most, max(11, int(median * math.exp(rng.gauss(0, sd)))))
 
-def job(n=2000, at_once=32, seed=1, **limits):
-    "Many prompts through a semaphore, with the SDK's two retries: the sandbox, replies, and seconds of its clock"
-    rng,tokens = Random(seed),{}
-    prompts = [(lognormal(rng, 800, .9, 30_000), lognormal(rng, 250, .8, 4000)) for _ in range(n)]
-    def said(body): return reply(tokens[body['metadata']['user_id']])
+def mk_job(n=2000, seed=0):
+    "Input and output tokens of many prompts"
+    rng = Random(seed)
+    return [(lognormal(rng, 800, .9, 30_000), lognormal(rng, 250, .8, 4000)) for _ in range(n)]
+
+TIER2 = dict(requests=1000, input_tokens=450_000, output_tokens=90_000) # The second of the API's tiers
+FIRST, RATE, RETRIES = 1.2, 70, 2 # Seconds to the first token, tokens a second, and the SDK's tries after the first
+
+def run_job(prompts, at_once):
+    "The same through a semaphore, in a sandbox: share refused, prompts lost, and seconds of its clock"
+    tokens = dict(enumerate(prompts))
+    def said(body): return reply(tokens[int(body['metadata']['user_id'])][1])
     async def ask(cli, i, gate):
-        inp,tokens[str(i)] = prompts[i]
         async with gate:
-            try: return await cli.messages.create(**asking(inp), metadata=dict(user_id=str(i)))
+            try: return await cli.messages.create(**asking(tokens[i][0]), metadata=dict(user_id=str(i)))
             except anthropic.RateLimitError: return None
     async def go():
-        sb = Sandbox(said, limits=limits, pace=dict(first=.8, rate=70), clock=RealClock(0), validate=False)
+        sb = Sandbox(said, limits=TIER2, pace=dict(first=FIRST, rate=RATE), clock=RealClock(0), validate=False)
         gate = asyncio.Semaphore(at_once)
-        async with sb.aclient(max_retries=2) as cli:
-            replies = await asyncio.gather(*[ask(cli, i, gate) for i in range(n)])
-        return sb, replies, sb.clock.now
+        async with sb.aclient(max_retries=RETRIES) as cli:
+            replies = await asyncio.gather(*[ask(cli, i, gate) for i in range(len(prompts))])
+        return sum(r.instead is not None for r in sb.requests) / len(sb.requests), replies.count(None), sb.clock.now
     return run_virtual(go())
 
-TIER2 = dict(requests=1000, input_tokens=450_000, output_tokens=90_000)
+def simulate_job(prompts, at_once):
+    "What the documentation says of such a job, as arithmetic: no HTTP, no SDK, no event loop, nothing of the sandbox"
+    level, todo, events, order = dict(TIER2), iter(range(len(prompts))), [], count()
+    now, writing, sent, refused, lost = 0.0, 0, 0, 0, 0
+    def add(at, what, i, tries=0): heapq.heappush(events, (at, next(order), what, i, tries))
+    def ask_next():
+        for i in islice(todo, 1): add(now, 'ask', i)
+    for _ in range(at_once): ask_next()
+    while events:
+        at, _, what, i, tries = heapq.heappop(events)
+        for k,most in TIER2.items():
+            out = writing * RATE if k == 'output_tokens' else 0
+            level[k] = min(most, level[k] + (most / 60 - out) * (at - now))
+        now = at
+        inp, out = prompts[i]
+        if what == 'first':
+            writing += 1
+            add(now + out / RATE, 'end', i)
+        elif what == 'end':
+            writing -= 1
+            ask_next()
+        else:
+            sent += 1
+            need = dict(requests=1, input_tokens=inp, output_tokens=1)
+            wait = max((need[k] - level[k]) * 60 / most for k,most in TIER2.items())
+            if wait <= 1e-6:
+                level['requests'] -= 1
+                level['input_tokens'] -= inp
+                add(now + FIRST, 'first', i)
+            else:
+                refused += 1
+                if tries < RETRIES: add(now + math.ceil(wait), 'ask', i, tries + 1)
+                else:
+                    lost += 1
+                    ask_next()
+    return refused / sent, lost, now
 
-def test_2000_prompts_through_a_semaphore_of_32():
-    "More than the second of the API's tiers lets through: a third of the requests are refused, and prompts are lost"
-    sb, replies, seconds = job(**TIER2)
-    refused = sum(r.instead is not None for r in sb.requests) / len(sb.requests)
-    assert .15 < refused < .5 and 50 < replies.count(None) < 400 and seconds > 300
-    out = sum(r.usage.output_tokens for r in replies if r)
-    assert .85 < out / (90_000 * (1 + seconds / 60)) < 1.05 # What the limit gave, and its first minute
+# Found by another simulation of the same job, which is not in this repository: share refused
+FOUND = {16: 0, 32: .22, 64: .68, 2000: .93}
 
-def test_no_refusal_where_16_at_once_use_less_than_the_limit():
-    sb, replies, seconds = job(n=300, at_once=16, **TIER2)
-    assert len(sb.requests) == 300 and None not in replies
+@pytest.mark.parametrize('at_once', FOUND)
+def test_2000_prompts_through_a_semaphore(at_once):
+    "They meet the 429s that the documentation's own arithmetic gives; how many depends on the seconds to a first token"
+    refused, lost, seconds = run_job(mk_job(), at_once)
+    should, losses, end = simulate_job(mk_job(), at_once)
+    assert refused == pytest.approx(should, abs=.03) and refused == pytest.approx(FOUND[at_once], abs=.03)
+    assert lost == pytest.approx(losses, rel=.1, abs=5) and seconds == pytest.approx(end, rel=.05)
 
-def test_all_at_once_lose_most():
-    sb, replies, seconds = job(n=1500, at_once=1500, **TIER2)
-    assert replies.count(None) > 900
+def test_what_a_semaphore_of_16_leaves_unused():
+    "No 429, and .6 of the output that the limit allows"
+    _, _, seconds = simulate_job(mk_job(), 16)
+    assert sum(out for _,out in mk_job()) / (90_000 * seconds / 60) == pytest.approx(.6, abs=.02)
 
 def test_output_of_a_whole_reply_is_taken_as_it_is_produced():
     async def go():
