@@ -7,6 +7,7 @@ from hypothesis import given, strategies as st
 from llmchat import Client, Sandbox
 from llmchat.engine.retries import Retry
 from llmchat.protocol.encoding import body
+from llmchat.protocol.events import check_reply
 from llmchat.protocol.requests import mk_request
 from llmchat.sandbox.server import Fail
 from llmchat.sdk.wire import posts, read_message, strict_message
@@ -153,6 +154,27 @@ def test_nan_is_refused(bad):
 
 def test_odd_replies_are_read_as_the_sdk_reads_them():
     for odd in ([], None, 'text', 5, dict(type='error', error=dict(type='api_error', message='no'))):
-        r = read_message(httpx2.Response(200, content=json.dumps(odd), headers={'content-type': 'application/json'}))
+        r, _ = read_message(httpx2.Response(200, content=json.dumps(odd), headers={'content-type': 'application/json'}))
         assert r == odd if not isinstance(odd, dict) else r.type == 'error'
     assert strict_message(b'{"id": NaN}') is None
+
+ODD = [None, '', ' ', 0, 1.5, True, [], {}, 'x', '\ud800', float('nan'), float('inf'), 10**400, dict(type='text'), [None], ['a'], dict(a=float('nan'))]
+BLOCKS = [dict(type='text', text='Hello!'), dict(type='text', text='Hi', citations=[dict(type='char_location', cited_text='a', document_index=0,
+    document_title='t', start_char_index=0, end_char_index=1)]), dict(type='thinking', thinking='Hm', signature='s'),
+    dict(type='tool_use', id='toolu_1', name='f', input=dict(a=1)), dict(type='server_tool_use', id='srvtoolu_1', name='web_search', input={})]
+
+@given(st.data())
+def test_what_reading_finds_sound_needs_no_other_check(data):
+    "Replies with an odd value anywhere, or a field too many"
+    msg = json.loads(json.dumps(REPLY | dict(content=data.draw(st.lists(st.sampled_from(BLOCKS), max_size=3)))))
+    o = msg
+    while True:
+        k = data.draw(st.sampled_from([*o, 'new'] if isinstance(o, dict) else [*range(len(o))]))
+        inner = o[k] if k != 'new' else None
+        if not isinstance(inner, (dict, list)) or not inner or data.draw(st.booleans()): break
+        o = inner
+    o[k] = data.draw(st.sampled_from(ODD))
+    text = json.dumps(msg).replace('Infinity', '1e999') if data.draw(st.booleans()) else json.dumps(msg)
+    try: r, sound = read_message(httpx2.Response(200, content=text.encode(), headers={'content-type': 'application/json'}))
+    except (ValueError, RecursionError): return
+    if sound: check_reply(vars(r) | dict(content=[b.to_dict(warnings=False) for b in r.content]))

@@ -45,6 +45,7 @@ class Call(Operation):
 @dataclass(frozen=True, slots=True)
 class Post(Operation):
     "Send a request for a reply once; receives the HTTP response, which is open if it is a stream"
+    cli: Any # The SDK client
     body: bytes
     options: dict[str, Any] # The SDK's `RequestOptions`
     stream: bool = False
@@ -105,11 +106,11 @@ class End(NamedTuple):
 
 # %% ../../nbs/engine/01_drivers.ipynb #952159f0
 class SyncIO:
-    "Performs operations, with an SDK client"
+    "Performs operations: those that no `Post` does with the SDK client `cli`, or with the `patient` one of its `owner`"
     value: Any = None # What the flow returned
     left = False # Was the flow closed from elsewhere, while an operation was performed?
-    def __init__(self, cli: Any, owner: Any = None) -> None:
-        self.cli, self.owner = cli, owner # The client that gave `cli`; its `patient` is for what the SDK repeats
+    def __init__(self, cli: Any = None, owner: Any = None) -> None:
+        self.cli, self.owner = cli, owner
         self._stream: Any = None
         self._items: Any = None
 
@@ -122,8 +123,8 @@ class SyncIO:
 
 # %% ../../nbs/engine/01_drivers.ipynb #7573ea04
 @patch
-def post(self: SyncIO, body: bytes, options: dict[str, Any], stream: bool) -> Any:
-    r = self.cli.post('/v1/messages', content=body, cast_to=httpx2.Response, options=options, stream=stream)
+def post(self: SyncIO, cli: Any, body: bytes, options: dict[str, Any], stream: bool) -> Any:
+    r = cli.post('/v1/messages', content=body, cast_to=httpx2.Response, options=options, stream=stream)
     if stream: self._stream, self._items = r, r.iter_bytes()
     return r
 
@@ -152,7 +153,7 @@ def perform(io: SyncIO, op: Operation) -> Any:
     match op:
         case Read(): return io.read()
         case Call(path, kw): return io.call(path, kw)
-        case Post(body, options, stream): return io.post(body, options, stream)
+        case Post(cli, body, options, stream): return io.post(cli, body, options, stream)
         case Open(kw): return io.open(kw)
         case Apply(f, timeout, thread): return io.apply(f, timeout, thread)
         case Run(groups, here): return io.side_by_side(groups, here)
@@ -247,14 +248,12 @@ async def aclose_quietly(items: Any) -> None:
 
 # %% ../../nbs/engine/01_drivers.ipynb #371d0933
 class AsyncIO(SyncIO):
-    "Performs operations, with the async client of the SDK that `cli()` gives for the running event loop"
+    "Performs operations, each of them to be awaited"
     task: Any = None # That waits, where a task can be cancelled from outside
     grouped = False # In a task of its own, which nobody but a function in it cancels alone?
     stops = False # Does the driver stop where the request of a stream is sent?
     response: Any = None # What the flow is sent when it goes on from there
 
-    def call(self, path: str, kw: dict[str, Any]) -> Any: # is awaited
-        return attrgetter(path)(self.owner.patient if self.owner else self.cli())(**kw)
     async def read(self) -> Any: return await anext(self._items, None)
     async def sleep(self, seconds: float) -> None: await anyio.sleep(seconds)
     async def close(self) -> None:
@@ -265,8 +264,8 @@ class AsyncIO(SyncIO):
 
 # %% ../../nbs/engine/01_drivers.ipynb #ee253d43
 @patch
-async def post(self: AsyncIO, body: bytes, options: dict[str, Any], stream: bool) -> Any:
-    r = await self.cli().post('/v1/messages', content=body, cast_to=httpx2.Response, options=options, stream=stream)
+async def post(self: AsyncIO, cli: Any, body: bytes, options: dict[str, Any], stream: bool) -> Any:
+    r = await cli.post('/v1/messages', content=body, cast_to=httpx2.Response, options=options, stream=stream)
     if stream: self._stream, self._items = r, r.aiter_bytes()
     return r
 

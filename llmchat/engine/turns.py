@@ -455,8 +455,9 @@ def _validated_prompt(self: BaseChat, pr: Any, kw: dict[str, Any], also: Iterabl
     "Return the prompt as a message; what is wrong with it or with a setting is an error before anything begins"
     msg = None if pr is None else mk_msg(pr)
     if kw: check_names(kw, [*ChatSettings.__annotations__, *also], 'a call of a chat')
-    self._read()
-    if msg is None: self._start_of_turn(msg, self.h)
+    if msg is None:
+        self._read()
+        self._start_of_turn(msg, self.h)
     return msg
 
 # %% ../../nbs/engine/11_turns.ipynb #febff623

@@ -217,6 +217,7 @@ def _grow(self: Builder, i: int, delta: dict[str, Any]) -> str | None:
         if name == 'text': return piece if block['type'] == 'text' else None
         return Thinking(piece) if name == 'thinking' else None
     block.update(grown_fields(block, delta))
+    check_block(block)
     return None
 
 # %% ../../nbs/protocol/03_events.ipynb #6f199d5f
@@ -238,6 +239,7 @@ def _finish(self: Builder, ev: dict[str, Any]) -> None:
 def _stop(self: Builder) -> None:
     if not self.msg: raise ValueError('message_stop before message_start')
     for i in [*self._pieces]: self._close(i)
+    check_sendable(self.msg['content'])
     self.done = True
 
 # %% ../../nbs/protocol/03_events.ipynb #c766fdb4

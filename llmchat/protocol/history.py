@@ -211,7 +211,8 @@ class Dialog:
 def fit(self: Dialog, i: int) -> None:
     "Note how a reply goes out"
     if (msg := self.msgs[i])['role'] != 'assistant' or isinstance(msg['content'], str): return
-    if fitting(msg['content'], self.unsent) is not msg['content']: self.unfit.add(i)
+    for b in msg['content']:
+        if fitting(b, self.unsent) is not b: self.unfit.add(i)
 
 # %% ../../nbs/protocol/07_history.ipynb #0ab6e9d2
 @patch

@@ -166,8 +166,10 @@ def mk_block(
     if isinstance(o, Path): return path_block(o)
     if is_upload(o): return upload_block(o)
     if hasattr(o, 'to_dict') and hasattr(o, 'type'):
-        fields = o.to_dict(warnings=False).items()
-        return {k: v for k, v in fields if k != 'parsed_output' and (k, v) != ('caller', None)}
+        block = o.to_dict(warnings=False)
+        block.pop('parsed_output', None)
+        if block.get('caller', ...) is None: del block['caller']
+        return block
     if picture := picture_block(o, what): return picture
     raise TypeError(f'{what} is a {type(o).__name__}: {o!r:.80}. A message is made of str, bytes of an image or PDF, '
         'Path, URL, PIL images, figures, arrays of pixels, SDK blocks, dict blocks with a `type`, or a list of these.')

@@ -152,7 +152,7 @@ class Ledger:
     def add(self, model: str, u: Any) -> None:
         "Add one reply: the `model` that answered, and the usage that it reported"
         self._new.append((model, u))
-        if len(self._new) >= 100: self.costs
+        if len(self._new) >= 100: self.use
 
     def __getstate__(self) -> dict[str, Any]: return self.kept()
     def __setstate__(self, kept: dict[str, Any]) -> None: self.__init__(), self.resume(kept) # type: ignore[misc]
@@ -165,7 +165,8 @@ def use(self: Ledger) -> Usage:
         while self._new:
             model, u = self._new.popleft()
             self._use += (used := usage_of(u := plain_usage(u)))
-            self._unpriced.setdefault((model, price_variant(u)), []).append(used)
+            (uses := self._unpriced.setdefault((model, price_variant(u)), [])).append(used)
+            if len(uses) >= 10_000: self.costs
         return self._use
 
 # %% ../../nbs/protocol/04_usage.ipynb #0a1ce5d4

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-__all__ = ['trace', 'traced', 'posts', 'strict_message', 'read_message']
+__all__ = ['trace', 'traced', 'posts', 'strict_message', 'only_text', 'read_message']
 
 trace: Any
 def traced(cli: Any) -> bool:
@@ -23,11 +23,16 @@ def strict_message(data: bytes) -> Any:
 
     Returns:
         The SDK's `Message`; None if this is none, or one with something new"""
-def read_message(response: Any) -> Any:
+def only_text(r: Any) -> bool:
+    """Is there nothing but text in it, which can be sent back as it is?
+
+    Args:
+        r: A reply that was read strictly"""
+def read_message(response: Any) -> tuple[Any, bool]:
     """Read a reply; `ValueError` for JSON that is damaged
 
     Args:
         response: An HTTP response
 
     Returns:
-        The SDK's `Message`; what else the JSON holds; the text, if it is not JSON"""
+        The SDK's `Message`, else what the JSON holds, or text; is it known to be one that can be sent back?"""
