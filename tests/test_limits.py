@@ -8,6 +8,7 @@ import anthropic, anyio, pytest
 from llmchat import AsyncClient, Sandbox
 from llmchat.protocol.usage import price, usage
 from llmchat.sandbox.clock import RealClock, run_virtual
+from llmchat.sandbox.models import mk_model
 from llmchat.sandbox.prompt_cache import request_tokens
 from llmchat.sandbox.rate_limits import Limits
 from llmchat.sandbox.server import Cut
@@ -67,7 +68,7 @@ def test_output_may_overdraw_and_shows_as_a_later_reset():
 
 def test_output_is_taken_as_it_comes():
     sb = Sandbox(lambda body: reply(6000), limits=dict(output_tokens=8000), delta=1)
-    bucket = sb.limits.buckets['output_tokens']
+    bucket = sb.limits[MODEL].buckets['output_tokens']
     with sb.client() as cli, cli.messages.stream(**ASK) as s:
         next(s.text_stream)
         assert 0 < 8000 - bucket.left() < 6000
@@ -77,15 +78,55 @@ def test_output_is_taken_as_it_comes():
 def test_a_cut_stream_took_what_it_brought():
     sb = Sandbox(Cut(reply(6000), share=.5), limits=dict(output_tokens=8000))
     with sb.client() as cli, cli.messages.stream(**ASK) as s: s.until_done()
-    assert 2000 < sb.limits.buckets['output_tokens'].left() < 8000
+    assert 2000 < sb.limits[MODEL].buckets['output_tokens'].left() < 8000
 
 def test_what_a_batch_asks_is_not_limited():
-    sb = Sandbox(lambda body: reply(6000), limits=dict(requests=1, output_tokens=100))
+    sb = Sandbox(lambda body: reply(6000), limits=dict(requests=5, output_tokens=100))
     sb.batch_seconds = 0
     cli = sb.client()
-    b = cli.messages.batches.create(requests=[dict(custom_id=f'{i}', params=ASK) for i in range(5)])
-    assert len(list(cli.messages.batches.results(b.id))) == 5
+    b = cli.messages.batches.create(requests=[dict(custom_id=f'{i}', params=ASK) for i in range(9)])
+    assert len(list(cli.messages.batches.results(b.id))) == 9
     create(sb)
+
+def test_requests_about_batches_have_a_limit_of_their_own():
+    sb = Sandbox(lambda body: 'ok', limits=dict(requests=2))
+    cli = sb.client()
+    for _ in range(2): create(sb)
+    for _ in range(2): cli.messages.batches.list()
+    for ask in cli.messages.batches.list, cli.beta.messages.batches.list:
+        with pytest.raises(anthropic.RateLimitError, match='2 requests per minute .org: sandbox.') as e: ask()
+        assert e.value.response.headers['retry-after'] == '30'
+    sb.sleep(30)
+    cli.messages.batches.list()
+
+def asked(sb, *models):
+    "Which of them get a reply"
+    def ask(model):
+        try: return create(sb, model=model) and 1
+        except anthropic.RateLimitError: return 0
+    return [ask(m) for m in models]
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_each_class_of_models_has_its_own_limits():
+    "Versions of Opus 4, Sonnet 4 and Fable 5 share theirs, also under an alias; all others have one each"
+    own = 'claude-opus-5', 'claude-opus-5-5', 'claude-sonnet-5', 'claude-sonnet-5-5', 'claude-haiku-4-5', 'claude-haiku-5-5'
+    assert asked(Sandbox(lambda body: 'ok', limits=dict(requests=1)), *own, *own) == [1] * 6 + [0] * 6
+    shared = ['claude-opus-4-8', 'claude-opus-4-7', 'claude-opus-4-6', 'claude-opus-4-5', 'claude-opus-4-5-20251101'], [
+        'claude-sonnet-4-6', 'claude-sonnet-4-5'], ['claude-fable-5', 'claude-fable-5-1', 'claude-fable-5-2']
+    sb = Sandbox(lambda body: 'ok', limits=dict(requests=1))
+    for models in shared: assert asked(sb, *models) == [1] + [0] * (len(models) - 1)
+
+def test_a_class_may_be_given():
+    twins = [mk_model(f'claude-{n}', limit_class='twins') for n in 'ab']
+    sb = Sandbox(lambda body: 'ok', models=[*twins, 'claude-c'], limits=dict(requests=1))
+    assert asked(sb, 'claude-a', 'claude-b', 'claude-c') == [1, 0, 1]
+
+def test_the_headers_are_of_the_class():
+    sb = Sandbox(lambda body: 'ok', limits=dict(requests=9))
+    with sb.client() as cli:
+        left = [cli.messages.with_raw_response.create(**ASK | dict(model=m)).headers['anthropic-ratelimit-requests-remaining']
+            for m in ('claude-opus-5', 'claude-opus-5', 'claude-sonnet-5')]
+    assert left == ['8', '7', '8']
 
 def test_a_minute_may_be_enforced_second_by_second():
     sb = Sandbox(lambda body: 'ok', limits=dict(requests=60, interval=1))
@@ -305,7 +346,7 @@ def test_what_a_semaphore_of_16_leaves_unused():
 def test_output_of_a_whole_reply_is_taken_as_it_is_produced():
     async def go():
         sb = Sandbox(lambda body: reply(700), pace=dict(rate=70), limits=dict(output_tokens=6000), clock=RealClock())
-        bucket,seen = sb.limits.buckets['output_tokens'],[]
+        bucket,seen = sb.limits[MODEL].buckets['output_tokens'],[]
         async with sb.aclient() as cli, asyncio.TaskGroup() as tg:
             tasks = [tg.create_task(cli.messages.create(**ASK)) for _ in range(10)]
             await anyio.sleep(5.5)

@@ -59,7 +59,7 @@ def capabilities(
     return res
 
 # %% ../../nbs/sandbox/00_models.ipynb #7d29a201
-beside = 'min_cache', 'prefill', 'sampling', 'forced_tools', 'disabled_effort' # What the API does not say of a model
+beside = 'min_cache', 'prefill', 'sampling', 'forced_tools', 'disabled_effort', 'limit_class' # Not said by the API
 
 def mk_model(
     id: str, # Model id
@@ -72,7 +72,7 @@ def mk_model(
     caps = capabilities(anthropic.types.ModelCapabilities, listify(no))
     return dict(type='model', id=id, display_name=id, created_at='2026-01-01T00:00:00Z', line=line,
         lifecycle='active', deprecated_at=None, retires_at=None, max_input_tokens=200_000,
-        max_tokens=64_000, capabilities=caps, min_cache=min_cache) | kw
+        max_tokens=64_000, capabilities=caps, min_cache=min_cache, limit_class=id) | kw
 
 # %% ../../nbs/sandbox/00_models.ipynb #e00f693f
 fields = 'max_input_tokens', 'max_tokens', 'created_at', 'deprecated_at', 'retires_at', *beside

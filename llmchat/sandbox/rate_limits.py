@@ -107,10 +107,10 @@ refer = 'For details, refer to: https://docs.claude.com/en/api/rate-limits.'
 @patch
 def message(self: Limits,
     name: str, # What is short: a bucket, or 'acceleration'
-    model: str, # Id of the model
+    model: str | None, # Id of the model; None: it is about batches, which are of all models
 ) -> str:
     "Return the words of a 429"
-    org = f'per minute (org: sandbox, model: {model})'
+    org = f'per minute (org: sandbox, model: {model})' if model else 'per minute (org: sandbox)'
     if self.ramp and name == 'acceleration':
         now,then = self.ramp.limit,self.ramp.limit + self.ramp.step
         return (f"This request would exceed your organization's maximum usage increase rate for input tokens {org}. "
@@ -123,7 +123,7 @@ def message(self: Limits,
 # %% ../../nbs/sandbox/09_rate_limits.ipynb #985cafa3
 @patch
 def refusal(self: Limits,
-    model: str = 'sandbox', # Id of the model, for the words
+    model: str | None = 'sandbox', # Id of the model, for the words; None: of all
     input_tokens: float = 1, # Of the request, as estimated, not read from the cache
 ) -> Fail | None:
     "Return what the API says to a request that does not fit; `None` if it fits"

@@ -51,16 +51,16 @@ class Limits:
 
         Returns:
             As the API sends them"""
-    def message(self, name: str, model: str) -> str:
+    def message(self, name: str, model: str | None) -> str:
         """Return the words of a 429
 
         Args:
             name: What is short: a bucket, or 'acceleration'
-            model: Id of the model"""
-    def refusal(self, model: str='sandbox', input_tokens: float=1) -> Fail | None:
+            model: Id of the model; None: it is about batches, which are of all models"""
+    def refusal(self, model: str | None='sandbox', input_tokens: float=1) -> Fail | None:
         """Return what the API says to a request that does not fit; `None` if it fits
 
         Args:
-            model: Id of the model, for the words
+            model: Id of the model, for the words; None: of all
             input_tokens: Of the request, as estimated, not read from the cache"""
 refer: str

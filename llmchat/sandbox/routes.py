@@ -41,6 +41,7 @@ class Request:
     at: float = 0 # When it came, in seconds of the sandbox's clock
     usage: Json | None = None # Usage of its input, for requests that were admitted
     writes: dict[str, int] = field(default_factory=dict) # What its reply lets the prompt cache keep
+    limits: Any = None # Those that it shares with others, see `Limits`
 
     @cached_property
     def body(self) -> Any:

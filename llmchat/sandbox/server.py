@@ -81,7 +81,8 @@ class Sandbox:
         begin = datetime.fromisoformat(at or model_facts()['date'])
         begin = begin if begin.tzinfo else begin.replace(tzinfo=timezone.utc)
         self.clock,self.pace = clock or Clock(begin.timestamp()),Pace(**pace or {})
-        self.cache,self.limits = PromptCache(self.clock),Limits(**limits or {}, clock=self.clock)
+        self.cache = PromptCache(self.clock)
+        self.limits = defaultdict(partial(replace, Limits(**limits or {}, clock=self.clock))) # By class of models
         self.state: dict[str, Json] = defaultdict(dict) # What routes keep, by their name
         self._home = _home if models is None and at is None else f'https://sandbox{next(_homes)}.invalid'
         self._lock,self._n = Lock(),0
@@ -147,6 +148,16 @@ def min_cache(self: Sandbox,
     "The shortest prompt that its model caches"
     return (self.known_model(body) or {}).get('min_cache', 1024)
 
+# %% ../../nbs/sandbox/14_server.ipynb #1063d358
+@patch
+def limits_of(self: Sandbox,
+    req: Request, # About a message or a batch
+) -> Limits:
+    "Return the limits that a request shares with others of its class"
+    if req.path.startswith('/v1/messages/batches'): return self.limits['batches']
+    body = req.body if isinstance(req.body, dict) else {}
+    return self.limits[(self.known_model(body) or {}).get('limit_class', str(body.get('model')))]
+
 # %% ../../nbs/sandbox/14_server.ipynb #2f388114
 _as_sdk = {'x-api-key': 'sandbox', 'anthropic-version': versions[-1]} # In a batch, requests have no headers
 
@@ -208,6 +219,7 @@ def _refusal(sb: Sandbox, req: Request) -> Fail | None:
         size = len(req.raw) if req.asks or counting else 0
         no = refusal(RequestView({}, None, dict(req.headers), size, keys=sb.keys), early=True)
         if no: return Fail(no.status, no.message, no.type)
+    if req.limits is sb.limits['batches']: return _over_limit(sb, req)
     if not req.asks and not counting: return None
     if not isinstance(req.body, dict): return Fail(400, 'The request body is not valid JSON')
     fail = sb.check(req.body, dict(req.headers), len(req.raw), counting)
@@ -215,10 +227,12 @@ def _refusal(sb: Sandbox, req: Request) -> Fail | None:
 
 def _over_limit(sb: Sandbox, req: Request) -> Fail | None:
     "What the API says to a request that does not fit now; `None`: it has been taken"
-    req.usage,req.writes = sb.cache.plan(req.body, sb.min_cache(req.body))
-    new = req.usage['input_tokens'] + req.usage['cache_creation_input_tokens']
-    fail = sb.limits.refusal(str(req.body.get('model')), new)
-    if not fail: sb.limits.take(requests=1, input_tokens=new)
+    model,new = None,0
+    if req.asks:
+        req.usage,req.writes = sb.cache.plan(req.body, sb.min_cache(req.body))
+        model,new = req.body.get('model'),req.usage['input_tokens'] + req.usage['cache_creation_input_tokens']
+    fail = req.limits.refusal(model, new)
+    if not fail: req.limits.take(requests=1, input_tokens=new)
     return fail
 
 # %% ../../nbs/sandbox/14_server.ipynb #7573a4b2
@@ -226,7 +240,7 @@ def _admit(sb: Sandbox, req: Request) -> None:
     "Keep `req` and number it, and see what it gets: a reply if it takes one, or something instead"
     with sb._lock:
         sb.requests.append(req)
-        req.id,req.at = f'req_{len(sb.requests):04}',sb.clock.now
+        req.id,req.at,req.limits = f'req_{len(sb.requests):04}',sb.clock.now,sb.limits_of(req)
         if req.asks: sb._n = req.n = sb._n + 1
         fault = pick_fault(sb.faults, req)
         if isinstance(fault, Cut) and fault.reply is None and req.asks:
@@ -261,7 +275,7 @@ def _steps(sb: Sandbox, ans: Answer, req: Request) -> Iterator[tuple[float, byte
     for i,chunk in enumerate(ans.chunks):
         tokens = (ans.tokens or 0) * min(i / last, 1)
         yield req.at + sb.pace.seconds(tokens), chunk
-        with sb._lock: sb.limits.take(output_tokens=tokens - done)
+        with sb._lock: req.limits.take(output_tokens=tokens - done)
         done = tokens
 
 def _play(sb: Sandbox, ans: Answer, req: Request) -> Iterator[bytes]:
@@ -285,14 +299,14 @@ def _phases(sb: Sandbox, ans: Any, req: Request, whole: bool) -> Iterator[float]
     n = max(ceil(sb.pace.seconds(ans.tokens) - sb.pace.first), 1)
     for i in range(1, n + 1) if whole else ():
         yield req.at + sb.pace.seconds(ans.tokens * i / n)
-        with sb._lock: sb.limits.take(output_tokens=ans.tokens / n)
+        with sb._lock: req.limits.take(output_tokens=ans.tokens / n)
 
 # %% ../../nbs/sandbox/14_server.ipynb #ce05295f
 def _respond(sb: Sandbox, ans: Any, req: Request, whole: bool, play: Callable[..., Any]) -> httpx2.Response:
     "`ans` as an HTTP response, its chunks handed out by `play`"
     if isinstance(ans, BaseException): raise ans
     if isinstance(ans, httpx2.Response): return ans
-    with sb._lock: limits = sb.limits.headers() if req.asks else {}
+    with sb._lock: limits = req.limits.headers() if req.asks else {}
     headers = dict(date=formatdate(sb.clock.now, usegmt=True)) | limits | ans.headers | {'request-id': req.id}
     return httpx2.Response(ans.status, headers=headers, content=ans.chunks[0] if whole else play(sb, ans, req))
 

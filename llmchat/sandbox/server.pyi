@@ -9,6 +9,7 @@ from llmchat.sandbox.faults import Faults
 from llmchat.sandbox.models import mk_model
 from llmchat.sandbox.passthrough import Passthrough
 from llmchat.sandbox.prompt_cache import est_tokens, request_tokens
+from llmchat.sandbox.rate_limits import Limits
 from llmchat.sandbox.responses import Answer, Cut, Fail, Reply, mk_events, mk_reply, reply_block, sse, tool_use
 from llmchat.sandbox.routes import Request
 from pathlib import Path
@@ -94,6 +95,11 @@ class Sandbox:
 
         Returns:
             Tokens"""
+    def limits_of(self, req: Request) -> Limits:
+        """Return the limits that a request shares with others of its class
+
+        Args:
+            req: About a message or a batch"""
     def check(self, body: Json, headers: Any=None, size: int=0, counting: bool=False) -> Fail | None:
         """What is wrong with a request for a message, or to count its tokens
 
