@@ -10,6 +10,7 @@ import anthropic, anyio, httpx2, pytest
 from common import LARGE
 from llmchat import Chat, Client, Sandbox
 from llmchat.sandbox.batches import Held, HeldBatch, put_file
+from llmchat.sandbox.faults import fault_kinds, Faults
 from llmchat.sandbox.server import Cut, Fail, mk_model, tool_use
 from llmchat.sandbox.serving import client_env
 from rendering import NODE
@@ -85,26 +86,57 @@ def test_async_functions_overlap():
 
 # ---- failures
 
+ERRORS = anthropic.APIError, httpx2.TransportError, ValueError, AssertionError
+
 def outcome(cli):
     "What becomes of a stream: events, and the error's class at its end"
     seen = []
     try:
         for e in cli.messages.create(**ASK, stream=True): seen.append(e.type)
-    except (anthropic.APIError, httpx2.TransportError) as e: return seen, type(e)
+    except ERRORS as e: return seen, type(e)
     return seen, None
 
-THENS = [None, httpx2.RemoteProtocolError('peer closed connection'), Fail(529)]
+def whole_outcome(cli):
+    "What becomes of a reply in one piece: its text, or the error's class"
+    try: return text(cli.messages.create(**ASK))
+    except ERRORS as e: return type(e)
 
-@pytest.mark.parametrize('then', THENS, ids=['ends', 'closes', 'error event'])
+THENS = dict(ends=None, closes=httpx2.RemoteProtocolError('peer closed connection'), resets=httpx2.ReadError('reset'),
+    stalls=httpx2.ReadTimeout('stall'), error=Fail(529))
+
+@pytest.mark.parametrize('then', THENS)
 def test_a_fault_at_every_event_as_in_the_process(then):
     total = len(outcome(Sandbox(SAID).client())[0])
-    faults = {n + 1: Cut(events=n, then=then) for n in range(total + 1)}
+    faults = {n + 1: Cut(events=n, then=THENS[then]) for n in range(total + 1)}
     cli = Sandbox(SAID, faults=faults).client()
     inside = [outcome(cli) for _ in faults]
-    with Sandbox(SAID, faults=faults).serve() as url, sdk(url) as cli:
+    with Sandbox(SAID, faults=faults).serve() as url, sdk(url, timeout=.2 if then == 'stalls' else 60) as cli:
         served = [outcome(cli) for _ in faults]
         assert text(cli.messages.create(**ASK)) == SAID # the script has waited
     assert served == inside and len({len(seen) for seen,_ in served}) > 5
+
+@pytest.mark.parametrize('is_async', [False, True])
+@pytest.mark.parametrize('kind', [*fault_kinds, 400, 404, 429, 500, 529])
+def test_each_fault_is_the_same_error_as_in_the_process(kind, is_async):
+    "Streamed or not, wherever it breaks: the class of the error, and what has come before it"
+    def outcomes(cli): return [f(cli) for _ in range(3) for f in (outcome, whole_outcome)]
+    async def aoutcome(cli):
+        seen = []
+        try:
+            async for e in await cli.messages.create(**ASK, stream=True): seen.append(e.type)
+        except ERRORS as e: return seen, type(e)
+        return seen, None
+    async def awhole(cli):
+        try: return text(await cli.messages.create(**ASK))
+        except ERRORS as e: return type(e)
+    async def aoutcomes(cli):
+        async with cli: return [await f(cli) for _ in range(3) for f in (aoutcome, awhole)]
+    def sandbox(): return Sandbox(SAID, faults=Faults(rate=1, kinds=[kind]))
+    secs = .2 if kind == 'stall' else 60
+    inside = asyncio.run(aoutcomes(sandbox().aclient())) if is_async else outcomes(sandbox().client())
+    with sandbox().serve() as url:
+        served = asyncio.run(aoutcomes(asdk(url, timeout=secs))) if is_async else outcomes(sdk(url, timeout=secs))
+    assert served == inside and all(whole != SAID for whole in served[1::2])
 
 def test_silence_until_the_client_has_had_enough():
     stall = httpx2.ReadTimeout('the read operation timed out')
@@ -112,12 +144,6 @@ def test_silence_until_the_client_has_had_enough():
         with pytest.raises(anthropic.APITimeoutError): cli.messages.create(**ASK)
         seen, error = outcome(cli)
         assert len(seen) > 1 and issubclass(error, (httpx2.ReadTimeout, anthropic.APITimeoutError))
-        assert text(cli.messages.create(**ASK)) == SAID
-
-@pytest.mark.parametrize('kind', ['refused', 'reset', 'html', 'garbled', 429])
-def test_faults_by_name(kind):
-    with Sandbox(SAID, faults={1: kind}).serve() as url, sdk(url) as cli:
-        with pytest.raises((anthropic.APIError, ValueError)): cli.messages.create(**ASK)
         assert text(cli.messages.create(**ASK)) == SAID
 
 def test_a_response_that_is_used_often():
@@ -233,6 +259,24 @@ def test_command(tmp_path, name):
         p.send_signal(signal.SIGINT)
         out, err = p.communicate(timeout=20)
     assert (p.returncode, err) == (0, '') and 'No reply left for call 3' in out
+
+def test_command_streams_in_real_time():
+    with command('--pace', 'first=.2,rate=10') as p:
+        url = p.stdout.readline().strip().partition('=')[2]
+        with sdk(url) as cli:
+            begin = time.monotonic()
+            with cli.messages.stream(**ASK) as s: at = [time.monotonic() - begin for _ in s.text_stream]
+        p.send_signal(signal.SIGINT)
+    assert .2 <= at[0] < at[-1] and at[-1] - at[0] > .2
+
+@pytest.mark.parametrize('pace', ['fast', 'speed=9', 'first=soon'])
+def test_a_pace_that_is_none(pace):
+    with command('--pace', pace) as p: assert 'argument --pace: invalid' in p.communicate()[1] and p.returncode == 2
+
+def test_a_pace_beside_a_whole_sandbox(tmp_path):
+    (tmp_path/'b.py').write_text(SCRIPTS['b.py'])
+    with command('--replies', str(tmp_path/'b.py'), '--pace', 'first=1') as p:
+        assert 'has a `Sandbox` of its own' in p.communicate()[1]
 
 def test_command_says_what_is_wrong(tmp_path):
     (tmp_path/'a.py').write_text('answers = 1')

@@ -7,7 +7,7 @@ Docs: https://llmchat-owner.github.io/llmchat/sandbox/serving.html.md"""
 # %% ../../nbs/sandbox/15_serving.ipynb #5f6e0baa
 from __future__ import annotations
 
-import argparse, json, runpy
+import argparse, json, runpy, socket, struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from fastcore.basics import patch
 
-from .clock import RealClock
+from .clock import Pace, RealClock
 from .responses import Fail
 from .server import Sandbox
 from ..sdk.lazy import LazyModule
 
 # %% auto #0
-__all__ = ['next_event', 'read_http', 'send_http', 'answer_http', 'converse', 'serve_connection', 'listen', 'client_env',
-           'read_replies', 'main']
+__all__ = ['next_event', 'read_http', 'send_http', 'answer_http', 'silence', 'reset', 'converse', 'serve_connection', 'listen',
+           'client_env', 'read_replies', 'read_pace', 'main']
 
 # %% ../../nbs/sandbox/15_serving.ipynb #64da4a2b
 if TYPE_CHECKING:
@@ -86,6 +86,21 @@ async def answer_http(
         return httpx2.Response(500, json=Fail(500, str(e)).body(''), headers={'x-should-retry': 'false'})
 
 # %% ../../nbs/sandbox/15_serving.ipynb #cd6ec25f
+async def silence(
+    wire: Any, # A connection
+) -> None:
+    "Wait until the client has gone"
+    with suppress(anyio.EndOfStream):
+        while True: await wire.receive()
+
+def reset(
+    wire: Any, # A connection
+) -> None:
+    "Let the end of a connection be a reset"
+    sock = wire.extra(anyio.abc.SocketAttribute.raw_socket)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+
+# %% ../../nbs/sandbox/15_serving.ipynb #510f3792
 async def converse(
     sb: Sandbox,
     wire: Any, # A connection
@@ -95,15 +110,11 @@ async def converse(
     conn = h11.Connection(h11.SERVER)
     while request := await read_http(conn, wire):
         try: await send_http(conn, wire, await answer_http(sb, request, on_error))
-        except httpx2.TimeoutException: return await _silence(wire)
+        except httpx2.TimeoutException: return await silence(wire)
+        except httpx2.NetworkError: return reset(wire)
         except httpx2.TransportError: return
         if conn.our_state is not h11.DONE: return
         conn.start_next_cycle()
-
-async def _silence(wire: Any) -> None:
-    "Wait until the client has gone"
-    with suppress(anyio.EndOfStream):
-        while True: await wire.receive()
 
 # %% ../../nbs/sandbox/15_serving.ipynb #2b2c955d
 async def serve_connection(
@@ -139,6 +150,7 @@ def serve(self: Sandbox,
 ) -> Iterator[str]: # The address, such as 'http://127.0.0.1:8080'
     "Serve the sandbox on a loopback port, for programs in any language"
     errors: list[Exception] = []
+    self.models # Are read now, and do not delay the first reply
     with from_thread.start_blocking_portal() as portal:
         server,url = portal.start_task(listen, self, port, on_error or errors.append)
         try: yield url
@@ -165,6 +177,15 @@ def read_replies(
     if 'replies' in names: return names['replies']
     raise ValueError(f'{path} has no replies; it is a file .py that defines `replies`, or a list in a file .json')
 
+# %% ../../nbs/sandbox/15_serving.ipynb #7ed6ecdb
+def read_pace(
+    text: str, # Such as 'first=0.5,rate=70'
+) -> dict[str, float]: # For `Sandbox`
+    "Return a pace of replies that was written as text"
+    pace = {k: float(v) for k,v in (part.split('=') for part in text.split(','))}
+    Pace(**pace) # Has these names only
+    return pace
+
 # %% ../../nbs/sandbox/15_serving.ipynb #a7d2c853
 @patch
 def serve_forever(self: Sandbox,
@@ -183,7 +204,11 @@ def main(
     parser = argparse.ArgumentParser('python -m llmchat.sandbox', description='Serve a Claude API for tests.')
     parser.add_argument('--replies', metavar='FILE', help='.py that defines `replies`, or a list in .json')
     parser.add_argument('--port', type=int, default=0, help='default: any that is free')
+    parser.add_argument('--pace', type=read_pace, metavar='first=0.5,rate=70',
+        help='seconds until the first token, and tokens a second; default: at once')
     args = parser.parse_args(argv)
     replies = read_replies(args.replies) if args.replies else lambda body: 'Hello from a sandbox.'
-    sb = replies if isinstance(replies, Sandbox) else Sandbox(replies, clock=RealClock())
+    whole = isinstance(replies, Sandbox)
+    if whole and args.pace: parser.error('--pace is for a list or a function; the script has a `Sandbox` of its own')
+    sb = replies if whole else Sandbox(replies, clock=RealClock(), pace=args.pace)
     sb.serve_forever(args.port)

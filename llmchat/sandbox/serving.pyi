@@ -7,7 +7,7 @@ from typing import Any
 import h11
 import httpx2
 
-__all__ = ['next_event', 'read_http', 'send_http', 'answer_http', 'converse', 'serve_connection', 'listen', 'client_env', 'read_replies', 'main']
+__all__ = ['next_event', 'read_http', 'send_http', 'answer_http', 'silence', 'reset', 'converse', 'serve_connection', 'listen', 'client_env', 'read_replies', 'read_pace', 'main']
 
 async def next_event(conn: h11.Connection, wire: Any) -> Any:
     """Return the next thing that a client says
@@ -45,6 +45,16 @@ async def answer_http(sb: Sandbox, request: httpx2.Request, on_error: Callable[[
 
     Returns:
         `httpx2.TransportError` where the network shall fail"""
+async def silence(wire: Any) -> None:
+    """Wait until the client has gone
+
+    Args:
+        wire: A connection"""
+def reset(wire: Any) -> None:
+    """Let the end of a connection be a reset
+
+    Args:
+        wire: A connection"""
 async def converse(sb: Sandbox, wire: Any, on_error: Callable[[Exception], Any]) -> None:
     """Answer the requests of a connection until it ends
 
@@ -77,6 +87,14 @@ def read_replies(path: str | Path) -> Any:
 
     Returns:
         Replies, or a `Sandbox`"""
+def read_pace(text: str) -> dict[str, float]:
+    """Return a pace of replies that was written as text
+
+    Args:
+        text: Such as 'first=0.5,rate=70'
+
+    Returns:
+        For `Sandbox`"""
 def main(argv: Sequence[str] | None=None) -> None:
     """Serve a sandbox from a terminal
 
