@@ -233,7 +233,7 @@ def test_every_rule_is_broken_by_its_example(r):
     q.bad_schema = r.changes.get('bad_schema', bad_schema)
     wanted = r.refusal(q)
     assert wanted == refusal(q, r.early) and (r.early or misshapen(q) is None) and r.source in sources
-    if r.changes.keys() & {'size', 'tokens', 'bad_schema', 'info'}: return
+    if r.changes.keys() & {'size', 'tokens', 'bad_schema', 'info', 'batched'}: return
     sb = Sandbox(['Hi'], keys=r.changes.get('keys'), at='2025-07-01')
     with pytest.raises(anthropic.APIStatusError) as e: post(Sync, sb, q.body, {'x-api-key': None, 'anthropic-version': None} | q.headers | {'authorization': None})
     error = e.value.body['error']
@@ -317,6 +317,71 @@ def test_counting_is_checked_too():
     with pytest.raises(anthropic.BadRequestError, match='max_tokens: Extra inputs are not permitted'): count(model=MODEL, messages=[HI], extra_body=dict(max_tokens=3))
     with pytest.raises(anthropic.BadRequestError, match='at least one message'): count(model=MODEL, messages=[])
     with pytest.raises(anthropic.NotFoundError, match='model: claude-none'): count(model='claude-none', messages=[HI])
+
+def batched(**kw):
+    "The result of a request in a batch, and the sandbox"
+    sb = Sandbox(lambda body: 'Hi')
+    sb.batch_seconds = 0
+    batches = sb.client().beta.messages.batches
+    b = batches.create(requests=[dict(custom_id='a', params=asks(**kw.pop('params', {})))], **kw)
+    return [o.result for o in batches.results(b.id)][0]
+
+@pytest.mark.parametrize('params', [dict(max_tokens=0), dict(stream=True), dict(speed='fast')])
+def test_what_a_batch_cannot_have(params):
+    "Its request fails, and the batch does not"
+    res = batched(params=params, betas=['fast-mode-2026-02-01'])
+    assert res.type == 'errored' and res.error.error.message == f'{[*params][0]}: not supported in a batch'
+
+def test_a_request_of_a_batch_has_the_betas_of_the_batch():
+    thread = dict(params=dict(context_management=dict(edits=[])))
+    assert batched(**thread).type == 'errored'
+    assert batched(**thread, betas=['context-management-2025-06-27']).type == 'succeeded'
+    assert batched(params=dict(stream=False)).type == 'succeeded'
+
+def test_a_prompt_without_an_answer():
+    "It costs no reply of the script and brings nothing"
+    sb = Sandbox('Hi')
+    for cli in sb.client(), Sandbox('Hi', pace=dict(first=1, rate=1), limits=dict(output_tokens=9)).client():
+        r = cli.messages.create(**asks(max_tokens=0))
+        assert (r.content, r.stop_reason, r.usage.output_tokens) == ([], 'max_tokens', 0)
+        assert cli.messages.create(**asks()).content[0].text == 'Hi'
+    for no in dict(stream=True), dict(output_config=dict(format=FORMAT)), dict(tools=[tool()], tool_choice=dict(type='any')):
+        with pytest.raises(anthropic.BadRequestError, match='max_tokens: 0 is not supported|tool_choice'): Sandbox('Hi').client().messages.create(
+            **asks(max_tokens=0, model='claude-opus-4-6') | no)
+
+def test_a_thought_of_the_sandbox_comes_back_as_it_was():
+    sb = Sandbox([[dict(type='thinking', thinking='Hm, 7?'), 'Yes.'], 'Hi', [dict(type='thinking', thinking='', signature='c2ln'), 'Hm.'], 'Hi'])
+    cli = sb.client()
+    def said_then(r): return cli.messages.create(**asks(HI, said(*[b.to_dict() for b in r.content]), HI))
+    first = cli.messages.create(**asks())
+    said_then(first)
+    first.content[0].thinking = 'Hm, 8?'
+    with pytest.raises(anthropic.BadRequestError, match='messages.1.content.0: Invalid `signature` in `thinking` block'): said_then(first)
+    said_then(cli.messages.create(**asks())) # Who knows what the API signs
+    with Sandbox([[dict(type='thinking', thinking='a b'), 'x']]).client().messages.stream(**asks()) as s:
+        streamed = s.get_final_message()
+    assert Sandbox('Hi').client().messages.create(**asks(HI, said(*[b.to_dict() for b in streamed.content]), HI))
+
+@pytest.mark.parametrize('name', ['a' * 256, 'a:b', 'a/b', 'a\\b', 'a?', 'a\tb', '<a>', 'a|b', 'a*'])
+def test_names_of_files(name):
+    cli = Sandbox().client()
+    with pytest.raises(anthropic.BadRequestError, match='filename: needs 1 to 255 characters'): cli.files.upload(file=(name, b'x'))
+    assert cli.files.upload(file=('a' * 255, b'x')).filename == 'a' * 255
+
+def test_files_in_their_place():
+    cli = Sandbox(lambda body: 'Hi').client()
+    ids = {m: cli.files.upload(file=('a', b'x', m)).id for m in ('image/png', 'application/pdf', 'text/plain', 'text/csv')}
+    def put(kind, mime): return cli.messages.create(**asks(user(dict(type=kind, source=dict(type='file', file_id=ids[mime])))))
+    for kind, mime in [('image', 'image/png'), ('document', 'application/pdf'), ('document', 'text/plain')]: put(kind, mime)
+    for kind, mime in [('document', 'image/png'), ('image', 'application/pdf')]:
+        with pytest.raises(anthropic.BadRequestError, match=f'Invalid file type: {mime}'): put(kind, mime)
+
+def test_lists_of_files_by_id():
+    cli = Sandbox().client()
+    id = cli.files.upload(file=('a', b'x')).id
+    assert [f.id for f in cli.files.list(ids=[id] * 100)] == [id]
+    for kw in dict(ids=[id] * 101), dict(ids=[id], limit=3):
+        with pytest.raises(anthropic.BadRequestError, match='at most 100 ids'): cli.files.list(**kw)
 
 def test_betas_have_more_parameters():
     body = asks(context_management=dict(edits=[]))

@@ -7,6 +7,6 @@ from llmchat.sandbox.passthrough import Passthrough
 from llmchat.sandbox.prompt_cache import est_tokens, request_tokens
 from llmchat.sandbox.responses import Answer, Cut, Fail, mk_events, mk_reply, reply_block, sse, tool_use
 from llmchat.sandbox.routes import Request
-from llmchat.sandbox.server import Sandbox
+from llmchat.sandbox.server import Sandbox, warmed
 
-__all__ = ['Sandbox', 'Answer', 'Clock', 'Cut', 'Fail', 'Faults', 'Passthrough', 'RealClock', 'Request', 'est_tokens', 'mk_events', 'mk_model', 'mk_reply', 'reply_block', 'request_tokens', 'run_virtual', 'sse', 'tool_use']
+__all__ = ['warmed', 'Sandbox', 'Answer', 'Clock', 'Cut', 'Fail', 'Faults', 'Passthrough', 'RealClock', 'Request', 'est_tokens', 'mk_events', 'mk_model', 'mk_reply', 'reply_block', 'request_tokens', 'run_virtual', 'sse', 'tool_use']

@@ -19,10 +19,10 @@ from .responses import Answer, Fail, Json, json_answer
 from .routes import Handler, page
 
 # %% auto #0
-__all__ = ['custom_id_pattern', 'max_bytes', 'a_day', 'to_cancel', 'with_batch', 'with_file', 'batch_routes', 'max_file',
-           'file_routes', 'Held', 'hold', 'id_errors', 'check_batch', 'HeldBatch', 'batch_result', 'make_results',
-           'shown_batch', 'with_kept', 'file_pieces', 'read_form', 'put_file', 'coded_error', 'file_ids',
-           'missing_file']
+__all__ = ['custom_id_pattern', 'max_bytes', 'a_day', 'to_cancel', 'to_archive', 'with_batch', 'with_file', 'batch_routes',
+           'max_file', 'bad_name', 'file_routes', 'fitting', 'Held', 'hold', 'id_errors', 'check_batch', 'HeldBatch',
+           'batch_result', 'make_results', 'shown_batch', 'with_kept', 'file_pieces', 'read_form', 'put_file',
+           'coded_error', 'named_files', 'check_files']
 
 # %% ../../nbs/sandbox/11_batches.ipynb #16cd4e09
 @dataclass(slots=True)
@@ -72,6 +72,7 @@ def check_batch(
 # %% ../../nbs/sandbox/11_batches.ipynb #d1aa8614
 a_day = 86_400.0 # Seconds after which a batch expires
 to_cancel = 2.0 # Seconds that a cancelled batch takes to end
+to_archive = 29 * a_day # Seconds after which its results are gone
 
 @dataclass
 class HeldBatch:
@@ -80,6 +81,7 @@ class HeldBatch:
     held: list[Held] # Its requests, in the order in which they are done
     created: float # When, in seconds of the sandbox's clock
     seconds: float # How long all of it takes
+    headers: dict[str, str] | None = None # Of the request that made it; None: as the SDK sends them
     canceled: float | None = None # When somebody cancelled it
     lines: Any = None # File of its results, once they are made
     counts: Json | None = None # How many results there are of each kind
@@ -106,11 +108,12 @@ def batch_result(
     held: Held,
     n: int, # Number of the call
     reply: Any, # Any kind of reply
+    headers: dict[str, str] | None = None, # Of the request that made the batch; None: as the SDK sends them
 ) -> Json:
     "Return the result of one request"
     body = json.loads(held.params)
-    body.pop('stream', None)
-    ans = sb.answer(body, reply, n, f'req_{n:04}')
+    no = sb.check(body, headers, batched=True)
+    ans = sb.answer(body | dict(stream=False), no or reply, n, f'req_{n:04}', checked=True)
     if not isinstance(ans, Answer): return dict(type='errored', error=Fail(500).body(f'req_{n:04}'))
     data = json.loads(b''.join(ans.chunks))
     if ans.status != 200: return dict(type='errored', error=data)
@@ -131,7 +134,7 @@ def make_results(
     b.lines = TemporaryFile()
     finalize(b, b.lines.close)
     for i in Random(b.id).sample(range(len(b.held)), len(b.held)):
-        res = batch_result(sb, b.held[i], *takes[i]) if i < b.done else late
+        res = batch_result(sb, b.held[i], *takes[i], b.headers) if i < b.done else late
         counts[res['type']] += 1
         b.lines.write(dumps(dict(custom_id=b.held[i].custom_id, result=res)).encode() + b'\n')
     b.counts,b.held = counts,[]
@@ -146,13 +149,15 @@ def shown_batch(
     now = sb.clock.now
     iso = lambda at: sb.clock.iso(at - now)
     if ended := now >= b.ends: make_results(sb, b)
+    archived = now >= b.created + to_archive
     host = req.headers.get('host', 'api.anthropic.com')
     scheme = 'http' if host.split(':')[0] in ('127.0.0.1', 'localhost') else 'https'
     counts = dict(processing=0) | b.counts if ended else dict(processing=len(b.held), succeeded=0, errored=0,
         canceled=0, expired=0)
     return dict(id=b.id, type='message_batch', request_counts=counts, created_at=iso(b.created),
         processing_status='ended' if ended else 'in_progress' if b.canceled is None else 'canceling',
-        expires_at=iso(b.created + a_day), ended_at=iso(b.ends) if ended else None, archived_at=None,
+        expires_at=iso(b.created + a_day), ended_at=iso(b.ends) if ended else None,
+        archived_at=iso(b.created + to_archive) if archived else None,
         cancel_initiated_at=None if b.canceled is None else iso(b.canceled),
         results_url=f'{scheme}://{host}/v1/messages/batches/{b.id}/results' if ended else None)
 
@@ -170,14 +175,14 @@ def with_kept(
     return decorator
 
 with_batch = with_kept('batches', 'Message Batch with id `{}` not found.')
-with_file = with_kept('files', 'File not found: {}')
+with_file = with_kept('files', 'File `{}` not found.')
 
 # %% ../../nbs/sandbox/11_batches.ipynb #22e5d0b0
 def _create(sb: Any, req: Any) -> Any:
     held = check_batch(req.raw)
     if isinstance(held, Fail): return held
     state = sb.state['batches']
-    b = HeldBatch(f'msgbatch_{len(state)+1:04}', held, sb.clock.now, sb.batch_seconds)
+    b = HeldBatch(f'msgbatch_{len(state)+1:04}', held, sb.clock.now, sb.batch_seconds, dict(req.headers))
     state[b.id] = b
     return shown_batch(sb, req, b)
 
@@ -216,7 +221,8 @@ def file_pieces(
 # %% ../../nbs/sandbox/11_batches.ipynb #19c9bfb5
 @with_batch
 def _results(sb: Any, req: Any, b: HeldBatch) -> Any:
-    if shown_batch(sb, req, b)['processing_status'] != 'ended':
+    shown = shown_batch(sb, req, b)
+    if shown['processing_status'] != 'ended' or shown['archived_at']:
         return Fail(404, f'Batch {b.id} has no available results.')
     return Answer(200, {'content-type': 'application/x-jsonl'}, file_pieces(b.lines))
 
@@ -258,20 +264,27 @@ def put_file(
 
 # %% ../../nbs/sandbox/11_batches.ipynb #c46aa55c
 max_file = 500 * 1024**2 # Bytes
+bad_name = re.compile(r'[<>:"|?*\\/\x00-\x1f]') # What no file name has
 
 def _upload(sb: Any, req: Any) -> Json | Fail:
     form = read_form(req.raw, req.headers.get('content-type', ''))
     if 'file' not in form: return Fail(400, 'file: Field required')
     (name, mime, data), (*_, secs) = form['file'], form.get('expires_in_seconds', (None, '', b''))
+    name = 'unnamed' if name is None else name
+    if not 1 <= len(name) <= 255 or bad_name.search(name):
+        return Fail(400, 'filename: needs 1 to 255 characters, and none of < > : " | ? * \\ / and control characters')
     if len(data) > max_file: return Fail(413, f'File exceeds the maximum size of {max_file} bytes')
     if secs and not (secs.isdigit() and 3600 <= int(secs) <= 7_776_000):
         return Fail(400, 'expires_in_seconds: must be between 3600 and 7776000')
-    return put_file(sb, name or 'unnamed', data, mime, False, int(secs) if secs else None)
+    return put_file(sb, name, data, mime, False, int(secs) if secs else None)
 
 # %% ../../nbs/sandbox/11_batches.ipynb #c5e8a641
 def _list_files(sb: Any, req: Any) -> Any:
     metas = [f['meta'] for f in reversed(sb.state['files'].values()) if f]
-    if ids := req.query.get_list('ids[]'): return dict(data=[m for m in metas if m['id'] in ids], next_page=None)
+    if ids := req.query.get_list('ids[]'):
+        if len(ids) > 100 or {'page', 'limit'} & set(req.query):
+            return Fail(400, 'ids[]: at most 100 ids, and neither page nor limit beside them')
+        return dict(data=[m for m in metas if m['id'] in ids], next_page=None)
     query = {k: v for k,v in dict(req.query).items() if k == 'limit'}
     if after := req.query.get('page'): query['after_id'] = after.removeprefix('page_')
     res = page(metas, query)
@@ -313,20 +326,27 @@ file_routes: dict[str, Handler] = {
     'GET /v1/files/*/content': _download, 'DELETE /v1/files/*': _delete_file}
 
 # %% ../../nbs/sandbox/11_batches.ipynb #9ff8f933
-def file_ids(
+def named_files(
     o: Any, # The messages of a request, or a part of them
-) -> Iterator[str]:
+    kind: str = '', # Type of the block around it
+) -> Iterator[tuple[str, str]]: # Id of a file, and the type of its block
     "Yield the files that a request names"
-    if isinstance(o, dict) and o.get('type') in ('file', 'container_upload') and 'file_id' in o: yield o['file_id']
-    for x in o.values() if isinstance(o, dict) else o if isinstance(o, list) else (): yield from file_ids(x)
+    if isinstance(o, dict):
+        if o.get('type') in ('file', 'container_upload') and 'file_id' in o: yield o['file_id'], kind
+        kind = str(o.get('type', kind))
+    for x in o.values() if isinstance(o, dict) else o if isinstance(o, list) else (): yield from named_files(x, kind)
 
 # %% ../../nbs/sandbox/11_batches.ipynb #2ff0cc39
-def missing_file(
+fitting = dict(image='image/', document=('application/pdf', 'text/')) # Media types, by the type of a block
+
+def check_files(
     sb: Any, # The sandbox
     body: Json, # Body of a request for a message
-) -> Fail | None: # Why it is refused; None: all files are there
-    "Return the error for a request that names a file which is not there"
-    for id in file_ids(body.get('messages')):
+) -> Fail | None: # Why it is refused; None: all files are there, and in their place
+    "Return the error for a request that names a file which is not there, or is something else"
+    for id,kind in named_files(body.get('messages')):
         f = sb.state['files'].get(id)
-        if not f or (f['meta']['expires_at'] or 'Z') <= sb.clock.iso(): return Fail(404, f'File not found: {id}')
+        if not f or (f['meta']['expires_at'] or 'Z') <= sb.clock.iso(): return Fail(404, f'File `{id}` not found.')
+        mime,fits = f['meta']['mime_type'],fitting.get(kind, '')
+        if not mime.startswith(fits): return Fail(400, f'Invalid file type: {mime} in a block `{kind}`')
     return None

@@ -7,7 +7,7 @@ from llmchat.sandbox.responses import Answer, Fail
 from llmchat.sandbox.routes import Handler
 from typing import Any
 
-__all__ = ['custom_id_pattern', 'max_bytes', 'a_day', 'to_cancel', 'with_batch', 'with_file', 'batch_routes', 'max_file', 'file_routes', 'Held', 'hold', 'id_errors', 'check_batch', 'HeldBatch', 'batch_result', 'make_results', 'shown_batch', 'with_kept', 'file_pieces', 'read_form', 'put_file', 'coded_error', 'file_ids', 'missing_file']
+__all__ = ['custom_id_pattern', 'max_bytes', 'a_day', 'to_cancel', 'to_archive', 'with_batch', 'with_file', 'batch_routes', 'max_file', 'bad_name', 'file_routes', 'fitting', 'Held', 'hold', 'id_errors', 'check_batch', 'HeldBatch', 'batch_result', 'make_results', 'shown_batch', 'with_kept', 'file_pieces', 'read_form', 'put_file', 'coded_error', 'named_files', 'check_files']
 
 @dataclass(slots=True)
 class Held:
@@ -39,6 +39,7 @@ def check_batch(raw: bytes) -> list[Held] | Fail:
         Its requests, or why it is refused"""
 a_day: float
 to_cancel: float
+to_archive: Any
 @dataclass
 class HeldBatch:
     """A batch, as a sandbox keeps it"""
@@ -46,6 +47,7 @@ class HeldBatch:
     held: list[Held]
     created: float
     seconds: float
+    headers: dict[str, str] | None = ...
     canceled: float | None = ...
     lines: Any = ...
     counts: Json | None = ...
@@ -58,13 +60,14 @@ class HeldBatch:
     @property
     def done(self) -> int:
         """How many requests are answered in time"""
-def batch_result(sb: Any, held: Held, n: int, reply: Any) -> Json:
+def batch_result(sb: Any, held: Held, n: int, reply: Any, headers: dict[str, str] | None=None) -> Json:
     """Return the result of one request
 
     Args:
         sb: The sandbox
         n: Number of the call
-        reply: Any kind of reply"""
+        reply: Any kind of reply
+        headers: Of the request that made the batch; None: as the SDK sends them"""
 def make_results(sb: Any, b: HeldBatch) -> None:
     """Write the results of a batch that has ended
 
@@ -115,6 +118,7 @@ def put_file(sb: Any, name: str, data: bytes, mime: str | None=None, downloadabl
     Returns:
         What the API says of it"""
 max_file: Any
+bad_name: Any
 def coded_error(status: int, kind: str, text: str, code: str) -> Answer:
     """Return an error with a code
 
@@ -124,17 +128,22 @@ def coded_error(status: int, kind: str, text: str, code: str) -> Answer:
         text: What the API says
         code: Such as 'file_expired'"""
 file_routes: dict[str, Handler]
-def file_ids(o: Any) -> Iterator[str]:
+def named_files(o: Any, kind: str='') -> Iterator[tuple[str, str]]:
     """Yield the files that a request names
 
     Args:
-        o: The messages of a request, or a part of them"""
-def missing_file(sb: Any, body: Json) -> Fail | None:
-    """Return the error for a request that names a file which is not there
+        o: The messages of a request, or a part of them
+        kind: Type of the block around it
+
+    Returns:
+        Id of a file, and the type of its block"""
+fitting: Any
+def check_files(sb: Any, body: Json) -> Fail | None:
+    """Return the error for a request that names a file which is not there, or is something else
 
     Args:
         sb: The sandbox
         body: Body of a request for a message
 
     Returns:
-        Why it is refused; None: all files are there"""
+        Why it is refused; None: all files are there, and in their place"""

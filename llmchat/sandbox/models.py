@@ -59,7 +59,8 @@ def capabilities(
     return res
 
 # %% ../../nbs/sandbox/00_models.ipynb #7d29a201
-beside = 'min_cache', 'prefill', 'sampling', 'forced_tools', 'disabled_effort', 'limit_class' # Not said by the API
+beside = ('min_cache', 'prefill', 'sampling', 'forced_tools', 'disabled_effort', 'limit_class',
+    'computer_tools') # What the API does not say
 
 def mk_model(
     id: str, # Model id

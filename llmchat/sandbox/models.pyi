@@ -28,7 +28,7 @@ def capabilities(T: Any, no: Iterable[str]=..., path: str='', ok: bool=True) -> 
         no: Paths of those that are missing
         path: Where `T` is
         ok: Is there what `T` is a part of?"""
-beside: tuple[str, str, str, str, str, str]
+beside: tuple[str, str, str, str, str, str, str]
 def mk_model(id: str, no: str | Iterable[str]=..., min_cache: int=1024, **kw: Any) -> Json:
     """A model of which everything is supported but `no`
 

@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from fastcore.basics import listify
 
 from .prompt_cache import est_tokens, input_usage, Json
+from .rules_dialog import signature_of
 from ..protocol.encoding import dumps
 from ..sdk.errors import error_type, error_types
 from ..sdk.lazy import LazyModule
 
 # %% auto #0
-__all__ = ['Reply', 'prefixes', 'defaults', 'needed', 'message_fields', 'filled', 'late', 'totals', 'plain', 'reply_block',
+__all__ = ['Reply', 'prefixes', 'direct', 'needed', 'message_fields', 'filled', 'late', 'totals', 'plain', 'reply_block',
            'tool_use', 'message_fields_of', 'stop_reason', 'mk_reply', 'pieces', 'opened', 'deltas', 'started',
            'mk_events', 'sse', 'Fail', 'Cut', 'Answer', 'json_answer', 'fail_answer', 'whole_events', 'cut_answer',
            'mk_answer', 'sandbox_error', 'for_author']
@@ -41,7 +42,7 @@ def plain(o: Any) -> Any:
 
 # %% ../../nbs/sandbox/07_responses.ipynb #e257e16d
 prefixes = {'tool_use': 'toolu', 'server_tool_use': 'srvtoolu'} # Of ids
-defaults: dict[str, Json] = dict(tool_use=dict(caller=dict(type='direct')), thinking=dict(signature='sandbox'))
+direct = dict(caller=dict(type='direct')) # Who calls a tool
 needed = dict(text={'text'}, thinking={'thinking'}, tool_use={'name', 'input'}, server_tool_use={'name', 'input'})
 
 def reply_block(
@@ -56,7 +57,9 @@ def reply_block(
     kind = block['type']
     if lacks := needed.get(kind, set()) - block.keys(): raise TypeError(f"A {kind} block needs {lacks}: {block}")
     ids = {'id': f'{prefixes[kind]}_{uid}'} if kind in prefixes else {}
-    return {'type': kind, **ids, **block} | {k: v for k, v in defaults.get(kind, {}).items() if k not in block}
+    more = direct if kind == 'tool_use' else {}
+    if kind == 'thinking': more = dict(signature=signature_of(block['thinking']))
+    return {'type': kind, **ids, **block} | {k: v for k, v in more.items() if k not in block}
 
 # %% ../../nbs/sandbox/07_responses.ipynb #c1344eb9
 def tool_use(

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from llmchat.protocol.limits import Json
 from typing import Any
 
-__all__ = ['Reply', 'prefixes', 'defaults', 'needed', 'message_fields', 'filled', 'late', 'totals', 'plain', 'reply_block', 'tool_use', 'message_fields_of', 'stop_reason', 'mk_reply', 'pieces', 'opened', 'deltas', 'started', 'mk_events', 'sse', 'Fail', 'Cut', 'Answer', 'json_answer', 'fail_answer', 'whole_events', 'cut_answer', 'mk_answer', 'sandbox_error', 'for_author']
+__all__ = ['Reply', 'prefixes', 'direct', 'needed', 'message_fields', 'filled', 'late', 'totals', 'plain', 'reply_block', 'tool_use', 'message_fields_of', 'stop_reason', 'mk_reply', 'pieces', 'opened', 'deltas', 'started', 'mk_events', 'sse', 'Fail', 'Cut', 'Answer', 'json_answer', 'fail_answer', 'whole_events', 'cut_answer', 'mk_answer', 'sandbox_error', 'for_author']
 
 Reply = Any
 def plain(o: Any) -> Any:
     """`o`, as a dict if it is an object of the SDK"""
 prefixes: Any
-defaults: dict[str, Json]
+direct: Any
 needed: Any
 def reply_block(block: Any, uid: str='0001_0') -> Json:
     """One content block as the API writes it

@@ -9,8 +9,8 @@ __all__ = ['hi', 'parts', 'sources', 'rules', 'Broken', 'BlockAt', 'blocks_withi
            'RequestView', 'small_request', 'Refusal', 'Rule', 'shown_request', 'Table', 'rule', 'refusal',
            'why_refused', 'broken_rules', 'no_key', 'wrong_key', 'no_version', 'unknown_version', 'too_large',
            'no_model', 'no_messages', 'too_many_messages', 'negative_max_tokens', 'max_tokens', 'long_prompt',
-           'empty_user_message', 'empty_message', 'texts', 'text', 'marked_empty_text', 'empty_text', 'blank_text',
-           'blank_stop_sequence', 'long_user_id']
+           'no_tokens_for', 'not_in_a_batch', 'empty_user_message', 'empty_message', 'texts', 'text',
+           'marked_empty_text', 'empty_text', 'blank_text', 'blank_stop_sequence', 'long_user_id']
 
 # %% ../../nbs/sandbox/01_rules.ipynb #c4b70d69
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -114,6 +114,7 @@ class RequestView(Dialog):
     bad_schema: Callable[[Any], bool] = lambda schema: False # Is this no JSON schema?
     keys: Collection[str] | None = None # The keys that are taken; None: any
     tokens: Callable[[Json], int] = lambda body: 0 # How many a body counts
+    batched: bool = False # Is it a request of a batch?
 
 # %% ../../nbs/sandbox/01_rules.ipynb #4ac3ff13
 @patch(as_prop=True)
@@ -170,7 +171,7 @@ def tools(self: RequestView) -> list[tuple[str, Json]]:
 
 # %% ../../nbs/sandbox/01_rules.ipynb #7c2001e5
 hi = dict(role='user', content='Hi')
-parts = 'headers', 'size', 'keys', 'info', 'counting', 'bad_schema', 'tokens' # Of a view, apart from the body
+parts = 'headers', 'size', 'keys', 'info', 'counting', 'bad_schema', 'tokens', 'batched' # Of a view, not the body
 
 def small_request(
     **changes: Any # Settings of the body, or parts of the view; None: without it
@@ -337,6 +338,20 @@ def max_tokens(q: RequestView) -> Iterator[Json]:
 def long_prompt(q: RequestView) -> Iterator[Json]:
     most = (q.info or {}).get('max_input_tokens')
     if most and q.size > most and (n := q.tokens(q.body)) > most: yield dict(n=n, most=most)
+
+# %% ../../nbs/sandbox/01_rules.ipynb #274fc42b
+@rule('max_tokens: 0 is not supported together with {what}', 'unknown', dict(max_tokens=0, stream=True))
+def no_tokens_for(q: RequestView) -> Iterator[Json]:
+    if q.counting or q.body['max_tokens'] != 0: return
+    forced = q.get('tool_choice', 'type') in ('any', 'tool')
+    needs = {'stream': q.get('stream'), 'output_config.format': q.get('output_config', 'format'), 'tool_choice': forced}
+    yield from (dict(what=what) for what, there in needs.items() if there)
+
+@rule('{what}: not supported in a batch', 'unknown', dict(max_tokens=0, batched=True))
+def not_in_a_batch(q: RequestView) -> Iterator[Json]:
+    if not q.batched: return
+    asked = dict(max_tokens=q.body['max_tokens'] == 0, stream=q.get('stream'), speed=q.get('speed'))
+    yield from (dict(what=k) for k, there in asked.items() if there)
 
 # %% ../../nbs/sandbox/01_rules.ipynb #963175a7
 @rule('messages.{i}: user messages must have non-empty content', 'quoted',

@@ -8,27 +8,32 @@ Docs: https://llmchat-owner.github.io/llmchat/sandbox/rules_dialog.html.md"""
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Iterator
+from hashlib import sha256
 from itertools import takewhile
 from typing import Any
 
+from .models import find_known, known_models
 from .rules import BlockAt, hi, Json, RequestView, rule, text, Turn
 from ..protocol.limits import (
     min_budget, re_call, re_id, re_key, re_name, sampling, sampling_version, temp_range)
 
 # %% auto #0
-__all__ = ['only', 'paper', 'cited', 'server_calls', 'by_code', 'levels', 'before', 'adaptive', 'user', 'assistant', 'call',
-           'result', 'wrong_role', 'lone_system_message', 'thought', 'final_thinking', 'document_of_assistant',
-           'citations_of_user', 'whole', 'call_id', 'same_tool_use_id', 'length_of_called_name', 'called_name',
-           'is_result', 'exchanges', 'result_without_call', 'two_results', 'empty_error', 'call_without_result',
-           'server_call', 'server_result_without_call', 'waiting', 'is_call', 'made_by', 'server_call_without_result',
+__all__ = ['only', 'mark', 'paper', 'cited', 'server_calls', 'by_code', 'beta_tools', 'screen', 'advisor', 'levels', 'before',
+           'adaptive', 'user', 'assistant', 'call', 'result', 'wrong_role', 'lone_system_message', 'thought',
+           'final_thinking', 'signature_of', 'signature', 'document_of_assistant', 'citations_of_user', 'whole',
+           'call_id', 'same_tool_use_id', 'length_of_called_name', 'called_name', 'is_result', 'exchanges',
+           'result_without_call', 'two_results', 'empty_error', 'call_without_result', 'server_call',
+           'server_result_without_call', 'waiting', 'is_call', 'made_by', 'server_call_without_result',
            'code_that_is_not_there', 'no_container', 'tool', 'tool_name', 'same_tool_name', 'tool_schema',
            'union_of_arguments', 'argument_name', 'all_deferred', 'unknown_reference', 'marked_deferred_tool',
            'two_lists_of_domains', 'choice_without_tools', 'choice_of_no_tool', 'is_forced', 'forced_tool',
-           'forced_while_thinking', 'small_budget', 'budget_above_max_tokens', 'no_thinking', 'kind_of_thinking',
-           'effort_without_thinking', 'no_effort', 'level_of_effort', 'deprecated_sampling', 'range_of_temperature',
-           'two_kinds_of_sampling', 'thinks', 'temperature_while_thinking', 'top_p_while_thinking',
-           'top_k_while_thinking', 'prefill', 'no_prefill', 'prefill_with_space', 'prefill_while_thinking']
+           'forced_while_thinking', 'version_of_computer', 'length_of_advice', 'small_budget',
+           'budget_above_max_tokens', 'no_thinking', 'kind_of_thinking', 'effort_without_thinking', 'no_effort',
+           'level_of_effort', 'deprecated_sampling', 'range_of_temperature', 'two_kinds_of_sampling', 'thinks',
+           'temperature_while_thinking', 'top_p_while_thinking', 'top_k_while_thinking', 'prefill', 'no_prefill',
+           'prefill_with_space', 'prefill_while_thinking']
 
 # %% ../../nbs/sandbox/02_rules_dialog.ipynb #8b4ddcd7
 def user(*blocks: Any) -> Json:
@@ -76,6 +81,22 @@ def final_thinking(q: RequestView) -> Iterator[Json]:
     for i, m in enumerate(q.body['messages']):
         if m['role'] != 'assistant' or not isinstance(m['content'], list) or not m['content']: continue
         if 'thinking' in (kind := m['content'][-1]['type']): yield dict(i=i, kind=kind)
+
+# %% ../../nbs/sandbox/02_rules_dialog.ipynb #072bf60b
+mark = b64encode(b'sandbox: ').decode() # How signatures of a sandbox begin
+
+def signature_of(
+    thinking: str # Text of a thought
+) -> str:
+    "The signature of a thought that a sandbox had"
+    return mark + b64encode(sha256(thinking.encode(errors='surrogatepass')).digest()).decode()
+
+@rule('{at}: Invalid `signature` in `thinking` block', 'quoted',
+    dict(messages=[hi, assistant(thought(signature=signature_of('Well.')), text('Yes.')), hi]))
+def signature(q: RequestView) -> Iterator[Json]:
+    for b in q.of('thinking'):
+        given = b.block['signature']
+        if given.startswith(mark) and given != signature_of(b.block['thinking']): yield dict(at=b.at)
 
 # %% ../../nbs/sandbox/02_rules_dialog.ipynb #b0d904e4
 paper = dict(type='document', source=dict(type='text', media_type='text/plain', data='Paris is the capital.'))
@@ -331,6 +352,27 @@ def forced_tool(q: RequestView) -> Iterator[Json]:
     thinking=dict(type='enabled', budget_tokens=1024)))
 def forced_while_thinking(q: RequestView) -> Iterator[Json]:
     if is_forced(q) and q.get('thinking', 'type') == 'enabled': yield {}
+
+# %% ../../nbs/sandbox/02_rules_dialog.ipynb #7a0d940d
+beta_tools = {'anthropic-beta': 'computer-use-2025-11-24,advisor-tool-2026-03-01'} # Headers that these tools need
+screen = dict(type='computer_20251124', name='computer', display_width_px=1024, display_height_px=768)
+advisor = dict(type='advisor_20260301', name='advisor', model='claude-opus-4-8')
+
+@rule("'{model}' does not support tool types: {kind}", 'unknown',
+    dict(model='claude-sonnet-4-5', headers=beta_tools, tools=[screen]))
+def version_of_computer(q: RequestView) -> Iterator[Json]:
+    versions = q.takes('computer_tools')
+    kinds = [t.get('type') or '' for t in q.body.get('tools') or ()]
+    for kind in kinds if versions else ():
+        if kind.startswith('computer_') and kind not in versions: yield dict(model=q.body['model'], kind=kind)
+
+@rule('tools.{i}.advisor_20260301.max_tokens: must be from {least} to {most}', 'unknown',
+    dict(headers=beta_tools, tools=[advisor | dict(max_tokens=1000)]))
+def length_of_advice(q: RequestView) -> Iterator[Json]:
+    for i, t in enumerate(q.body.get('tools') or ()):
+        if t.get('type') != 'advisor_20260301' or (n := t.get('max_tokens')) is None: continue
+        most = (find_known(known_models(), t['model']) or {}).get('max_tokens', n)
+        if not min_budget <= n <= most: yield dict(i=i, least=min_budget, most=most)
 
 # %% ../../nbs/sandbox/02_rules_dialog.ipynb #e77c0b9d
 @rule('thinking.enabled.budget_tokens: Input should be greater than or equal to {least}', 'quoted',

@@ -25,7 +25,7 @@ from fastcore.basics import listify, patch
 from .responses import (
     plain, Answer, Cut, Fail, fail_answer, for_author, json_answer, mk_answer, mk_events, mk_reply, Reply,
     reply_block, sandbox_error, sse, tool_use)
-from .batches import batch_routes, file_routes, missing_file
+from .batches import batch_routes, check_files, file_routes
 from .clock import Clock, Pace, RealClock, run_virtual
 from .prompt_cache import est_tokens, Json, PromptCache, request_tokens
 from .faults import Faults, pick_fault
@@ -40,7 +40,7 @@ from .passthrough import passed, Passthrough
 from .validation import refused
 
 # %% auto #0
-__all__ = ['Sandbox', 'Answer', 'Clock', 'Cut', 'Fail', 'Faults', 'Passthrough', 'RealClock', 'Request', 'est_tokens',
+__all__ = ['warmed', 'Sandbox', 'Answer', 'Clock', 'Cut', 'Fail', 'Faults', 'Passthrough', 'RealClock', 'Request', 'est_tokens',
            'mk_events', 'mk_model', 'mk_reply', 'reply_block', 'request_tokens', 'run_virtual', 'sse', 'tool_use']
 
 # %% ../../nbs/sandbox/14_server.ipynb #29097c51
@@ -175,12 +175,13 @@ def check(self: Sandbox,
     headers: Any = None, # Names in lower case; None: as the SDK sends them
     size: int = 0, # Bytes of the body
     counting: bool = False, # Only a count of tokens?
+    batched: bool = False, # Is it a request of a batch?
 ) -> Fail | None: # None: nothing
     "What is wrong with a request for a message, or to count its tokens"
     if self.validate:
-        no = refused(body, self.known_model(body), headers or _as_sdk, size, counting, request_tokens)
+        no = refused(body, self.known_model(body), headers or _as_sdk, size, counting, request_tokens, batched)
         if no: return Fail(no.status, no.message, no.type)
-    return missing_file(self, body) or _expired(self, body)
+    return check_files(self, body) or _expired(self, body)
 
 # %% ../../nbs/sandbox/14_server.ipynb #b08a8111
 def _known(sb: Sandbox, body: Json, id: str, usage: Json | None, given: Json) -> Json:
@@ -210,6 +211,9 @@ def answer(self: Sandbox,
     if not checked: reply = self.check(body) or reply
     if self.model: body = body | {'model': self.model}
     return mk_answer(reply, body, n, id, self.delta, partial(_known, self, body, f'msg_{n:04}', usage))
+
+# %% ../../nbs/sandbox/14_server.ipynb #6e4e11a2
+warmed = dict(content=[], stop_reason='max_tokens', usage=dict(output_tokens=0)) # What `max_tokens=0` brings
 
 # %% ../../nbs/sandbox/14_server.ipynb #e20fc02b
 def _refusal(sb: Sandbox, req: Request) -> Fail | None:
@@ -246,7 +250,8 @@ def _admit(sb: Sandbox, req: Request) -> None:
         if isinstance(fault, Cut) and fault.reply is None and req.asks:
             fault = replace(fault, reply=_next_reply(sb, req, take=False))
         req.instead = _refusal(sb, req) if fault is None else fault
-        if req.asks and req.instead is None: req.reply = _next_reply(sb, req)
+        if not req.asks or req.instead is not None: return
+        req.reply = warmed if req.body.get('max_tokens') == 0 else _next_reply(sb, req)
 
 # %% ../../nbs/sandbox/14_server.ipynb #ef0907e0
 def _routed(sb: Sandbox, req: Request) -> Any:

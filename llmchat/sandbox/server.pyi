@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 import anthropic
 
-__all__ = ['Sandbox', 'Answer', 'Clock', 'Cut', 'Fail', 'Faults', 'Passthrough', 'RealClock', 'Request', 'est_tokens', 'mk_events', 'mk_model', 'mk_reply', 'reply_block', 'request_tokens', 'run_virtual', 'sse', 'tool_use']
+__all__ = ['warmed', 'Sandbox', 'Answer', 'Clock', 'Cut', 'Fail', 'Faults', 'Passthrough', 'RealClock', 'Request', 'est_tokens', 'mk_events', 'mk_model', 'mk_reply', 'reply_block', 'request_tokens', 'run_virtual', 'sse', 'tool_use']
 
 class Sandbox:
     """A Claude API inside the process: scripted replies, the SDK's own clients"""
@@ -100,7 +100,7 @@ class Sandbox:
 
         Args:
             req: About a message or a batch"""
-    def check(self, body: Json, headers: Any=None, size: int=0, counting: bool=False) -> Fail | None:
+    def check(self, body: Json, headers: Any=None, size: int=0, counting: bool=False, batched: bool=False) -> Fail | None:
         """What is wrong with a request for a message, or to count its tokens
 
         Args:
@@ -108,6 +108,7 @@ class Sandbox:
             headers: Names in lower case; None: as the SDK sends them
             size: Bytes of the body
             counting: Only a count of tokens?
+            batched: Is it a request of a batch?
 
         Returns:
             None: nothing"""
@@ -154,3 +155,4 @@ class Sandbox:
 
         Args:
             port: 0: any that is free"""
+warmed: Any

@@ -192,8 +192,9 @@ def refused(
     size: int = 0, # Bytes of the body
     counting: bool = False, # Only a count of tokens?
     tokens: Callable[[Json], int] = lambda body: 0, # How many a body counts
+    batched: bool = False, # Is it a request of a batch?
 ) -> Refusal | None: # None: the API takes the request
     "What the API answers to a request that it refuses"
-    q = RequestView(body, info, headers, size, counting, bad_schema, tokens=tokens)
+    q = RequestView(body, info, headers, size, counting, bad_schema, tokens=tokens, batched=batched)
     wrong = misshapen(q) if isinstance(body, dict) else 'The request body is not valid JSON'
     return Refusal(400, 'invalid_request_error', wrong) if wrong else refusal(q)

@@ -54,7 +54,7 @@ def bad_schema(schema: Any) -> bool:
 
     Returns:
         False as well where `jsonschema` is missing"""
-def refused(body: Any, info: Json | None, headers: Mapping[str, str], size: int=0, counting: bool=False, tokens: Callable[[Json], int]=...) -> Refusal | None:
+def refused(body: Any, info: Json | None, headers: Mapping[str, str], size: int=0, counting: bool=False, tokens: Callable[[Json], int]=..., batched: bool=False) -> Refusal | None:
     """What the API answers to a request that it refuses
 
     Args:
@@ -64,6 +64,7 @@ def refused(body: Any, info: Json | None, headers: Mapping[str, str], size: int=
         size: Bytes of the body
         counting: Only a count of tokens?
         tokens: How many a body counts
+        batched: Is it a request of a batch?
 
     Returns:
         None: the API takes the request"""
