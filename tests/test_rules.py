@@ -362,7 +362,7 @@ def test_a_thought_of_the_sandbox_comes_back_as_it_was():
         streamed = s.get_final_message()
     assert Sandbox('Hi').client().messages.create(**asks(HI, said(*[b.to_dict() for b in streamed.content]), HI))
 
-@pytest.mark.parametrize('name', ['a' * 256, 'a:b', 'a/b', 'a\\b', 'a?', 'a\tb', '<a>', 'a|b', 'a*'])
+@pytest.mark.parametrize('name', ['a' * 256, 'a:b', 'a/b', 'a\\b', 'a?', 'a<b', 'a>b', 'a|b', 'a*'])
 def test_names_of_files(name):
     cli = Sandbox().client()
     with pytest.raises(anthropic.BadRequestError, match='filename: needs 1 to 255 characters'): cli.files.upload(file=(name, b'x'))
