@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock
 
-MODEL, TEXT = 'claude-sonnet-5-5', 'What is the capital of country number {}? Answer with its name only.'
+MODEL, TEXT = 'claude-sonnet-5-5', 'What is the capital of country number {}? Response with its name only.'
 
 # ---- the server
 
@@ -47,7 +47,7 @@ def serve(answer_secs, batch_secs, drip_secs):
         def handle_it(self, body=None, wait=0):
             url = f"http://{self.headers['host']}{self.path}"
             request = httpx2.Request(self.command, url, headers=dict(self.headers), content=body)
-            with lock: r = sb._handle(request)
+            with lock: r = sb.handle(request)
             time.sleep(wait)
             head = {k: v for k, v in r.headers.items() if k in ('content-type', 'request-id')}
             many = r.headers.get('content-type') == 'application/x-jsonl'

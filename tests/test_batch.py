@@ -11,7 +11,7 @@ from genai_prices import Usage as Tokens, calc_price
 from common import MODEL, PDF, PNG, PREFILLS, check_request
 from llmchat import AsyncFiles, Chat, Files, Sandbox, mk_doc
 from llmchat.batch import jobfile as jobs
-from llmchat.sandbox.responses import Answer, Fail, fail_answer
+from llmchat.sandbox.responses import Response, Fail, fail_response
 from llmchat.batch import AsyncBatch, Batch
 from llmchat.batch.batch import NoResult, read_prompts
 from llmchat.engine.model_info import infos
@@ -35,10 +35,10 @@ class Api(Sandbox):
         self.asked[str(body['messages'][-1]['content'])] += 1
         return reply(body)
 
-    def _answer(self, req):
+    def respond(self, req):
         gone = self.before(req)
-        res = gone if gone is not None else self.after(req, super()._answer(req))
-        return fail_answer(res, req.id) if isinstance(res, Fail) else res
+        res = gone if gone is not None else self.after(req, super().respond(req))
+        return fail_response(res, req.id) if isinstance(res, Fail) else res
 
     @property
     def posts(self): return [r for r in self.requests if (r.method, r.path) == ('POST', '/v1/messages/batches')]
@@ -309,10 +309,10 @@ def test_random_faults(seed, small, tmp_path):
             faults, sb.before, sb.after = (sb.before, sb.after), lambda req: None, lambda req, ans: ans
             sb.client().messages.batches.create(requests=[asks(f'y{i}', 'other') for i in range(rng.randint(1, 4))])
             sb.before, sb.after = faults
-        if req.path.endswith('/results') and isinstance(ans, Answer) and rng.random() < 3 * rates[0]:
+        if req.path.endswith('/results') and isinstance(ans, Response) and rng.random() < 3 * rates[0]:
             data = b''.join(ans.chunks)
             at = rng.randrange(len(data) + 1)
-            return Answer(200, ans.headers, [data[:at]], rng.choice([None, httpx2.ReadError('cut'), Crash()]))
+            return Response(200, ans.headers, [data[:at]], rng.choice([None, httpx2.ReadError('cut'), Crash()]))
         return fault(rates[0], kinds) or ans
     sb.before, sb.after = lambda req: fault(rates[0]), after
     for tries in range(200):
@@ -332,7 +332,7 @@ def test_results_cut_at_every_place(tmp_path):
             if not req.path.endswith('/results') or n[0]: return ans
             n[0] += 1
             whole[:] = [b''.join(ans.chunks)]
-            return Answer(200, ans.headers, [whole[0][:cut]], httpx2.ReadError('cut') if cut % 2 else None)
+            return Response(200, ans.headers, [whole[0][:cut]], httpx2.ReadError('cut') if cut % 2 else None)
         sb.after = after
         b = job(sb, PROMPTS, tmp_path/f'{cut}').run()
         assert b.answers() == PROMPTS
@@ -345,13 +345,13 @@ def test_results_in_another_form():
         if not req.path.endswith('/results'): return ans
         rows = [json.loads(l) for l in b''.join(ans.chunks).splitlines()]
         turned = [dict(result=dict(reversed(r['result'].items())), custom_id=r['custom_id']) for r in rows]
-        return Answer(200, ans.headers, ['\r\n'.join(map(json.dumps, turned)).encode()])
+        return Response(200, ans.headers, ['\r\n'.join(map(json.dumps, turned)).encode()])
     sb.after = after
     assert job(sb, PROMPTS).run().answers() == PROMPTS
 
 def test_results_that_stay_away():
     sb = Api()
-    sb.after = lambda req, ans: Answer(200, ans.headers, [b'<html>']) if req.path.endswith('/results') else ans
+    sb.after = lambda req, ans: Response(200, ans.headers, [b'<html>']) if req.path.endswith('/results') else ans
     with pytest.raises(anthropic.APIConnectionError): (b := job(sb, PROMPTS)).run()
     sb.after = lambda req, ans: ans
     assert b.run().answers() == PROMPTS and set(sb.asked.values()) == {1}
@@ -521,7 +521,7 @@ def test_results_that_say_nothing_decide_nothing():
         lost, cut = once(is_post, httpx2.ReadTimeout('late')), once(lambda req: req.path.endswith('/results'), first)
         def after(req, ans):
             if e := lost(req): return e
-            return ans if (piece := cut(req)) is None else Answer(200, ans.headers, [piece])
+            return ans if (piece := cut(req)) is None else Response(200, ans.headers, [piece])
         sb.after = after
         assert job(sb, PROMPTS).run().answers() == PROMPTS and len(sb.posts) == 1
 

@@ -19,8 +19,8 @@ class Api(Sandbox):
     def __init__(self, replies='Hi', no=(), says=None, **kw):
         super().__init__(replies, models=[mk_model(M, no=no, **kw)])
         self.says = says
-    def _answer(self, req):
-        if req.method != 'GET' or self.says is None: return super()._answer(req)
+    def respond(self, req):
+        if req.method != 'GET' or self.says is None: return super().respond(req)
         if isinstance(self.says, Exception): raise self.says
         return self.says()
     @property
@@ -167,7 +167,7 @@ def test_models_are_looked_up_with_the_clients_of_clouds_only_if_these_can(way):
     kind = anthropic.AsyncAnthropicFoundry if way is Async else anthropic.AnthropicFoundry
     http = anthropic.DefaultAsyncHttpxClient if way is Async else anthropic.DefaultHttpxClient
     sb = Sandbox(['Hi'], models=[M])
-    handle = sb._ahandle if way is Async else sb._handle
+    handle = sb.ahandle if way is Async else sb.handle
     def mapped(request): return handle(httpx2.Request(request.method, 'https://x/v1/messages', content=request.content, headers=request.headers))
     cli = kind(api_key='k', resource='r', http_client=http(transport=httpx2.MockTransport(mapped)))
     way.call(way.Client(M, cli), [IMAGE], think='low')

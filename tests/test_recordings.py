@@ -7,7 +7,7 @@ import anthropic, httpx2, pytest
 from common import MODEL
 from llmchat import AsyncChat, Chat, Sandbox, record
 from llmchat.sandbox.recordings import differences, Recording
-from llmchat.sandbox.server import Answer, Cut, Fail, tool_use
+from llmchat.sandbox.server import Response, Cut, Fail, tool_use
 from test_sandbox import ASK, text
 
 KEY = 'sk-ant-api03-a-secret-key'
@@ -57,7 +57,7 @@ def test_over_http(path):
 
 def test_no_keys_anywhere(path):
     names = ['x-api-key', 'authorization', 'set-cookie', 'anthropic-organization-id', 'x-secret']
-    answer = Answer(200, dict.fromkeys(names, KEY) | {'content-type': 'text/plain'}, [KEY.encode()])
+    answer = Response(200, dict.fromkeys(names, KEY) | {'content-type': 'text/plain'}, [KEY.encode()])
     cli = Sandbox(answer).client(api_key=KEY,
         default_headers={'authorization': f'Bearer {KEY}', 'x-secret': KEY}, default_query={'token': KEY})
     server = dict(type='url', name='a', url='https://a.example', authorization_token='mcp-token')
@@ -103,7 +103,7 @@ def test_a_stream_that_ended_early_ends_early_again(path):
 def test_compressed_answers(path):
     data = gzip.compress(json.dumps(dict(type='message', content=[dict(type='text', text=SAID)])).encode())
     head = {'content-type': 'application/json', 'content-encoding': 'gzip'}
-    cli = record(Sandbox(lambda body: Answer(200, head, [data])).client(), path)
+    cli = record(Sandbox(lambda body: Response(200, head, [data])).client(), path)
     cli.messages.create(**ASK)
     with cli.messages.with_streaming_response.create(**ASK) as r: r.read()
     assert [o['reply']['content'][0]['text'] for o in lines(path)] == [SAID, SAID]

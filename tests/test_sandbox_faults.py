@@ -7,7 +7,7 @@ import anthropic, httpx2, pytest
 from common import EXAMPLES
 from llmchat import AsyncChat, Chat
 from llmchat.sandbox.faults import fault_kinds, mk_fault
-from llmchat.sandbox.server import Answer, Cut, Fail, Faults, mk_model, Passthrough, tool_use
+from llmchat.sandbox.server import Response, Cut, Fail, Faults, mk_model, Passthrough, tool_use
 from llmchat.sandbox import Sandbox
 from test_sandbox import ASK, acreate, astream, create, each_way, stream, text
 
@@ -312,7 +312,7 @@ def test_streams_come_through_as_they_are():
         for e in sse(mk_events(mk_reply(SAID))):
             sent.append(e)
             yield e
-    behind = Sandbox(Answer(200, {'content-type': 'text/event-stream'}, pieces()))
+    behind = Sandbox(Response(200, {'content-type': 'text/event-stream'}, pieces()))
     with Sandbox(Passthrough(behind.client())).client().messages.stream(**ASK) as s:
         assert next(iter(s.text_stream)) == 'Hello' and len(sent) < 6
 

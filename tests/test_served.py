@@ -56,13 +56,13 @@ def test_events_arrive_one_by_one():
     "A stream that is not yet at its end is read already"
     go_on = threading.Event()
     async def reply(body):
-        from llmchat.sandbox.responses import Answer, mk_events, mk_reply, sse
+        from llmchat.sandbox.responses import Response, mk_events, mk_reply, sse
         events = sse(mk_events(mk_reply(SAID, body)))
         async def chunks():
             for e in events[:4]: yield e
             await anyio.to_thread.run_sync(go_on.wait)
             for e in events[4:]: yield e
-        return Answer(200, {'content-type': 'text/event-stream'}, chunks())
+        return Response(200, {'content-type': 'text/event-stream'}, chunks())
     with Sandbox(reply).serve() as url, sdk(url) as cli, cli.messages.stream(**ASK) as s:
         first = next(s.text_stream)
         go_on.set()

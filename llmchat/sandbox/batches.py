@@ -15,7 +15,7 @@ from weakref import finalize
 
 from ..protocol.encoding import dumps
 from ..protocol.limits import max_megabytes, max_requests
-from .responses import Answer, Fail, Json, json_answer
+from .responses import Response, Fail, Json, json_response
 from .routes import Handler, page
 
 # %% auto #0
@@ -114,7 +114,7 @@ def batch_result(
     body = json.loads(held.params)
     no = sb.check(body, headers, batched=True)
     ans = sb.answer(body | dict(stream=False), no or reply, n, f'req_{n:04}', checked=True)
-    if not isinstance(ans, Answer): return dict(type='errored', error=Fail(500).body(f'req_{n:04}'))
+    if not isinstance(ans, Response): return dict(type='errored', error=Fail(500).body(f'req_{n:04}'))
     data = json.loads(b''.join(ans.chunks))
     if ans.status != 200: return dict(type='errored', error=data)
     return dict(type='succeeded', message=data | dict(usage=data['usage'] | dict(service_tier='batch')))
@@ -224,7 +224,7 @@ def _results(sb: Any, req: Any, b: HeldBatch) -> Any:
     shown = shown_batch(sb, req, b)
     if shown['processing_status'] != 'ended' or shown['archived_at']:
         return Fail(404, f'Batch {b.id} has no available results.')
-    return Answer(200, {'content-type': 'application/x-jsonl'}, file_pieces(b.lines))
+    return Response(200, {'content-type': 'application/x-jsonl'}, file_pieces(b.lines))
 
 batch_routes: dict[str, Handler] = {
     'POST /v1/messages/batches': _create, 'GET /v1/messages/batches': _list,
@@ -297,10 +297,10 @@ def coded_error(
     kind: str, # Type of the error
     text: str, # What the API says
     code: str, # Such as 'file_expired'
-) -> Answer:
+) -> Response:
     "Return an error with a code"
     error = dict(type=kind, message=text, details=dict(error_code=code))
-    return json_answer(dict(type='error', error=error), status)
+    return json_response(dict(type='error', error=error), status)
 
 # %% ../../nbs/sandbox/11_batches.ipynb #88616350
 @with_file
@@ -311,7 +311,7 @@ def _download(sb: Any, req: Any, f: Json) -> Any:
         return coded_error(400, 'invalid_request_error', text, 'file_not_downloadable')
     if meta['expires_at'] and meta['expires_at'] <= sb.clock.iso():
         return coded_error(404, 'not_found_error', f"File {meta['id']} has expired.", 'file_expired')
-    return Answer(200, {'content-type': meta['mime_type']}, [f['data']])
+    return Response(200, {'content-type': meta['mime_type']}, [f['data']])
 
 # %% ../../nbs/sandbox/11_batches.ipynb #656c1d28
 @with_file

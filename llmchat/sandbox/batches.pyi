@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from llmchat.protocol.limits import Json
-from llmchat.sandbox.responses import Answer, Fail
+from llmchat.sandbox.responses import Fail, Response
 from llmchat.sandbox.routes import Handler
 from typing import Any
 
@@ -119,7 +119,7 @@ def put_file(sb: Any, name: str, data: bytes, mime: str | None=None, downloadabl
         What the API says of it"""
 max_file: Any
 bad_name: Any
-def coded_error(status: int, kind: str, text: str, code: str) -> Answer:
+def coded_error(status: int, kind: str, text: str, code: str) -> Response:
     """Return an error with a code
 
     Args:

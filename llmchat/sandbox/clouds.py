@@ -84,8 +84,8 @@ def cloud_client(
 ) -> Any:
     "Return a client of the SDK for a cloud whose requests end in a sandbox"
     def wrap(res: Any) -> Any: return as_amazon(res, is_async) if kind == 'Bedrock' else res
-    def handle(request: Any) -> Any: return wrap(sb._handle(unwrapped(request)))
-    async def ahandle(request: Any) -> Any: return wrap(await sb._ahandle(unwrapped(request)))
+    def handle(request: Any) -> Any: return wrap(sb.handle(unwrapped(request)))
+    async def ahandle(request: Any) -> Any: return wrap(await sb.ahandle(unwrapped(request)))
     http = anthropic.DefaultAsyncHttpxClient if is_async else anthropic.DefaultHttpxClient
     transport = httpx2.MockTransport(ahandle if is_async else handle)
     cls = getattr(anthropic, f"{'Async' if is_async else ''}Anthropic{kind}")

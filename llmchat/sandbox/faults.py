@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from .responses import Answer, Cut, Fail
+from .responses import Response, Cut, Fail
 from ..sdk.lazy import LazyModule
 
 # %% auto #0
@@ -23,7 +23,7 @@ if TYPE_CHECKING: import httpx2
 else: httpx2 = LazyModule('httpx2')
 
 # %% ../../nbs/sandbox/08_faults.ipynb #064b4485
-Fault: TypeAlias = Any # `Fail`, exception, `httpx2.Response`, `Answer`, or `Cut` of the script's reply
+Fault: TypeAlias = Any # `Fail`, exception, `httpx2.Response`, `Response`, or `Cut` of the script's reply
 Kind: TypeAlias = Any # Name in `fault_kinds`, HTTP status, or a fault
 
 # %% ../../nbs/sandbox/08_faults.ipynb #c145896c
@@ -40,10 +40,10 @@ def cut_somewhere(
 def no_json(
     rng: Random, # Not used
     streamed: bool, # Is the answer a stream?
-) -> Answer:
+) -> Response:
     "Return an answer that begins as one of the API's, and is not"
-    if not streamed: return Answer(200, {'content-type': 'application/json'}, [b'{"type": "message", "content": [{'])
-    return Answer(200, {'content-type': 'text/event-stream'}, [b'event: message_start\ndata: {"type": "mess\n\n'])
+    if not streamed: return Response(200, {'content-type': 'application/json'}, [b'{"type": "message", "content": [{'])
+    return Response(200, {'content-type': 'text/event-stream'}, [b'event: message_start\ndata: {"type": "mess\n\n'])
 
 # %% ../../nbs/sandbox/08_faults.ipynb #db97c654
 fault_kinds: dict[str, Callable[[Random, bool], Fault]] = dict(
@@ -52,7 +52,7 @@ fault_kinds: dict[str, Callable[[Random, bool], Fault]] = dict(
     reset=lambda rng, streamed: cut_somewhere(rng, streamed, httpx2.ReadError('connection reset by peer')),
     cut=cut_somewhere,
     error=lambda rng, streamed: cut_somewhere(rng, streamed, Fail(529)),
-    html=lambda rng, streamed: Answer(502, {'content-type': 'text/html'}, [b'<html>502 Bad Gateway</html>']),
+    html=lambda rng, streamed: Response(502, {'content-type': 'text/html'}, [b'<html>502 Bad Gateway</html>']),
     garbled=no_json)
 
 # %% ../../nbs/sandbox/08_faults.ipynb #ecacec7c

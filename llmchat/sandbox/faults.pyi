@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from llmchat.sandbox.responses import Answer, Cut
+from llmchat.sandbox.responses import Cut, Response
 from random import Random
 from typing import Any
 
@@ -17,7 +17,7 @@ def cut_somewhere(rng: Random, streamed: bool, then: Any=None) -> Cut:
         rng: Where chance comes from
         streamed: Is the answer a stream?
         then: Raised or sent after the break; None: what HTTP makes of it"""
-def no_json(rng: Random, streamed: bool) -> Answer:
+def no_json(rng: Random, streamed: bool) -> Response:
     """Return an answer that begins as one of the API's, and is not
 
     Args:

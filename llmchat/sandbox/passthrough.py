@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 from fastcore.basics import patch
 
 from .prompt_cache import Json
-from .responses import Answer
+from .responses import Response
 from ..sdk.clients import mk_cli
 from ..sdk.lazy import LazyModule
 
 # %% auto #0
-__all__ = ['passed', 'create_args', 'refused_answer', 'Passthrough', 'in_thread']
+__all__ = ['passed', 'create_args', 'refused_response', 'Passthrough', 'in_thread']
 
 # %% ../../nbs/sandbox/12_passthrough.ipynb #d671624c
 if TYPE_CHECKING: import anthropic, anyio, httpx2
@@ -38,12 +38,12 @@ def create_args(
     return core | dict(extra_body=body, extra_headers={passed: '1'}, timeout=600)
 
 # %% ../../nbs/sandbox/12_passthrough.ipynb #59ad1d53
-def refused_answer(
+def refused_response(
     e: anthropic.APIStatusError, # What the model's server had against the request
-) -> Answer:
+) -> Response:
     "Return an answer that says the same"
     head = {k: v for k,v in e.response.headers.items() if k in ('content-type', 'retry-after', 'retry-after-ms')}
-    return Answer(e.status_code, head, [e.response.content])
+    return Response(e.status_code, head, [e.response.content])
 
 # %% ../../nbs/sandbox/12_passthrough.ipynb #33df79dc
 @dataclass
@@ -53,18 +53,18 @@ class Passthrough:
     model: str | None = None # Model to ask; None: the one that the request names, or the embedded one
     made: dict[bool, Any] = field(default_factory=dict, repr=False) # Clients for a name, sync and async
 
-    def __call__(self, body: Json) -> Answer: # Of a stream, when it begins
+    def __call__(self, body: Json) -> Response: # Of a stream, when it begins
         if isinstance(self.cli, anthropic.AsyncAnthropic):
             raise TypeError('This client is async; give `Passthrough` a sync one, which serves `aclient` too: '
                 f'{self.cli}')
         call = self.open(body)
         try: r = call.__enter__()
-        except anthropic.APIStatusError as e: return refused_answer(e)
+        except anthropic.APIStatusError as e: return refused_response(e)
         def chunks() -> Iterator[bytes]:
             try: yield from r.iter_bytes()
             finally: call.__exit__(None, None, None)
         head = {'content-type': r.headers['content-type']}
-        return Answer(r.status_code, head, chunks() if body.get('stream') else [b''.join(chunks())])
+        return Response(r.status_code, head, chunks() if body.get('stream') else [b''.join(chunks())])
 
 # %% ../../nbs/sandbox/12_passthrough.ipynb #07e11d6f
 @patch
@@ -84,26 +84,26 @@ def open(self: Passthrough,
 async def in_thread(
     reply: Passthrough, # With a sync client
     body: Json, # Body of a request
-) -> Answer:
+) -> Response:
     "Return what a sync client answers, while other tasks go on"
     ans = await anyio.to_thread.run_sync(reply, body)
     async def pieces() -> AsyncIterator[bytes]:
         while (c := await anyio.to_thread.run_sync(next, ans.chunks, None)) is not None: yield c
-    return ans if isinstance(ans.chunks, list) else Answer(ans.status, ans.headers, pieces())
+    return ans if isinstance(ans.chunks, list) else Response(ans.status, ans.headers, pieces())
 
 # %% ../../nbs/sandbox/12_passthrough.ipynb #808f212a
 @patch
 async def asend(self: Passthrough,
     body: Json, # Body of a request
-) -> Answer: # Of a stream, when it begins
+) -> Response: # Of a stream, when it begins
     "Return what the model answers, while other tasks go on"
     if not isinstance(self.cli, (str, anthropic.AsyncAnthropic)): return await in_thread(self, body)
     call = self.open(body, is_async=True)
     try: r = await call.__aenter__()
-    except anthropic.APIStatusError as e: return refused_answer(e)
+    except anthropic.APIStatusError as e: return refused_response(e)
     async def chunks() -> AsyncIterator[bytes]:
         try:
             async for c in r.iter_bytes(): yield c
         finally: await call.__aexit__(None, None, None)
     head = {'content-type': r.headers['content-type']}
-    return Answer(r.status_code, head, chunks() if body.get('stream') else [b''.join([c async for c in chunks()])])
+    return Response(r.status_code, head, chunks() if body.get('stream') else [b''.join([c async for c in chunks()])])

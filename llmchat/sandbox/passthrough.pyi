@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 from llmchat.protocol.limits import Json
-from llmchat.sandbox.responses import Answer
+from llmchat.sandbox.responses import Response
 from typing import Any
 import anthropic
 
-__all__ = ['passed', 'create_args', 'refused_answer', 'Passthrough', 'in_thread']
+__all__ = ['passed', 'create_args', 'refused_response', 'Passthrough', 'in_thread']
 
 passed: str
 def create_args(body: Json, model: str | None=None) -> Json:
@@ -15,7 +15,7 @@ def create_args(body: Json, model: str | None=None) -> Json:
     Args:
         body: Body of a request
         model: Model to ask; None: the one of the body"""
-def refused_answer(e: anthropic.APIStatusError) -> Answer:
+def refused_response(e: anthropic.APIStatusError) -> Response:
     """Return an answer that says the same
 
     Args:
@@ -26,7 +26,7 @@ class Passthrough:
     cli: Any = ...
     model: str | None = ...
     made: dict[bool, Any] = ...
-    def __call__(self, body: Json) -> Answer:
+    def __call__(self, body: Json) -> Response:
         """Returns:
             Of a stream, when it begins"""
     def open(self, body: Json, is_async: bool=False) -> Any:
@@ -38,7 +38,7 @@ class Passthrough:
 
         Returns:
             A context manager"""
-    async def asend(self, body: Json) -> Answer:
+    async def asend(self, body: Json) -> Response:
         """Return what the model answers, while other tasks go on
 
         Args:
@@ -46,7 +46,7 @@ class Passthrough:
 
         Returns:
             Of a stream, when it begins"""
-async def in_thread(reply: Passthrough, body: Json) -> Answer:
+async def in_thread(reply: Passthrough, body: Json) -> Response:
     """Return what a sync client answers, while other tasks go on
 
     Args:

@@ -19,7 +19,7 @@ from fastcore.basics import patch
 from ..protocol.encoding import dumps
 from ..protocol.limits import Json
 from .models import find_known, mk_model
-from .responses import Answer, sandbox_error
+from .responses import Response, sandbox_error
 from .routes import Handler, Request
 from .server import Sandbox
 from ..sdk.lazy import LazyModule
@@ -173,7 +173,7 @@ class Recording:
         "Return a text that equal requests have in common"
         return json.dumps([method, path, without_tokens(body)], sort_keys=True)
 
-    def __call__(self, body: Json) -> Answer: # `AssertionError` if nothing equal was recorded
+    def __call__(self, body: Json) -> Response: # `AssertionError` if nothing equal was recorded
         if ans := self.answer('POST', '/v1/messages', body): return ans
         raise sandbox_error()(self.nearest(body))
 
@@ -183,13 +183,13 @@ def answer(self: Recording,
     method: str, # Such as 'POST'
     path: str, # With the query
     body: Any = None, # Parsed JSON
-) -> Answer | None: # None: there is no equal request
+) -> Response | None: # None: there is no equal request
     "Return the next answer that was recorded for a request"
     found = self.left.get(self.key(method, path, body))
     if not found: return None
     o = found.pop(0) if len(found) > 1 else found[0]
     data = (o['reply'] if isinstance(o['reply'], str) else dumps(o['reply'])).encode()
-    return Answer(o['status'], o['headers'], re.findall(rb'(?s).+?\n\n|.+', data))
+    return Response(o['status'], o['headers'], re.findall(rb'(?s).+?\n\n|.+', data))
 
 # %% ../../nbs/sandbox/16_recordings.ipynb #afe09caf
 @patch

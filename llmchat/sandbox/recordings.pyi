@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from llmchat.protocol.limits import Json
-from llmchat.sandbox.responses import Answer
+from llmchat.sandbox.responses import Response
 from llmchat.sandbox.routes import Handler
 from pathlib import Path
 from typing import Any, TypeVar
@@ -76,10 +76,10 @@ class Recording:
             path: As `record` writes it"""
     def key(self, method: str, path: str, body: Any) -> str:
         """Return a text that equal requests have in common"""
-    def __call__(self, body: Json) -> Answer:
+    def __call__(self, body: Json) -> Response:
         """Returns:
             `AssertionError` if nothing equal was recorded"""
-    def answer(self, method: str, path: str, body: Any=None) -> Answer | None:
+    def answer(self, method: str, path: str, body: Any=None) -> Response | None:
         """Return the next answer that was recorded for a request
 
         Args:

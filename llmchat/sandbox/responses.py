@@ -26,8 +26,8 @@ from ..sdk.lazy import LazyModule
 # %% auto #0
 __all__ = ['Reply', 'prefixes', 'direct', 'needed', 'message_fields', 'filled', 'late', 'totals', 'plain', 'reply_block',
            'tool_use', 'message_fields_of', 'stop_reason', 'mk_reply', 'pieces', 'opened', 'deltas', 'started',
-           'mk_events', 'sse', 'Fail', 'Cut', 'Answer', 'json_answer', 'fail_answer', 'whole_events', 'cut_answer',
-           'mk_answer', 'sandbox_error', 'for_author']
+           'mk_events', 'sse', 'Fail', 'Cut', 'Response', 'json_response', 'fail_response', 'whole_events',
+           'cut_response', 'mk_response', 'sandbox_error', 'for_author']
 
 # %% ../../nbs/sandbox/07_responses.ipynb #6dba9ea2
 if TYPE_CHECKING: import anthropic, httpx2
@@ -222,7 +222,7 @@ class Cut:
 
 # %% ../../nbs/sandbox/07_responses.ipynb #9b32589d
 @dataclass
-class Answer:
+class Response:
     "What goes back to a client"
     status: int # HTTP status
     headers: dict[str, str] # Names in lower case
@@ -231,22 +231,22 @@ class Answer:
     tokens: float | None = None # Output tokens that it brings; None: it is no message of a script
 
 # %% ../../nbs/sandbox/07_responses.ipynb #bcc69f2c
-def json_answer(
+def json_response(
     data: Any, # What JSON can hold
     status: int = 200, # HTTP status
     headers: Json | None = None, # More headers
-) -> Answer:
+) -> Response:
     "An answer of JSON"
     head = {'content-type': 'application/json'} | (headers or {})
-    return Answer(status, head, [dumps(data).encode()])
+    return Response(status, head, [dumps(data).encode()])
 
 # %% ../../nbs/sandbox/07_responses.ipynb #26fcc493
-def fail_answer(
+def fail_response(
     fail: Fail, # What went wrong
     rid: str, # Id of the request
-) -> Answer:
+) -> Response:
     "An answer that says so"
-    return json_answer(fail.body(rid), fail.status, fail.headers)
+    return json_response(fail.body(rid), fail.status, fail.headers)
 
 # %% ../../nbs/sandbox/07_responses.ipynb #aa7b94a6
 def whole_events(
@@ -255,22 +255,22 @@ def whole_events(
     "Events without half a one at their end"
     return [*chunks[:-1], b''.join(chunks[-1].rpartition(b'\n\n')[:2])] if chunks else []
 
-def cut_answer(
+def cut_response(
     cut: Cut,
-    ans: Any, # An `Answer`; what is none is passed on
+    ans: Any, # An `Response`; what is none is passed on
     rid: str = '', # Id of the request
 ) -> Any:
     "The beginning of an answer, and what follows it"
-    if not isinstance(ans, Answer): return ans
+    if not isinstance(ans, Response): return ans
     streamed, data = 'event-stream' in ans.headers.get('content-type', ''), b''.join(ans.chunks)
     chunks = cut.begin(re.findall(rb'(?s).+?\n\n|.+', data) if streamed else [data])
     tokens = ans.tokens and ans.tokens * len(b''.join(chunks)) / len(data)
     if not isinstance(cut.then, Fail): return replace(ans, chunks=chunks, error=cut.then, tokens=tokens)
-    if not streamed: return fail_answer(cut.then, rid)
+    if not streamed: return fail_response(cut.then, rid)
     return replace(ans, chunks=whole_events(chunks) + sse([cut.then.body(rid)]), tokens=tokens)
 
 # %% ../../nbs/sandbox/07_responses.ipynb #33090968
-def mk_answer(
+def mk_response(
     reply: Reply, # Any kind of reply
     body: Json, # Request it answers
     n: int = 1, # Number of the call
@@ -278,15 +278,15 @@ def mk_answer(
     delta: int | None = None, # Characters in a delta; None: about a word
     known: Callable[[Json], Json] = lambda given: {}, # As for `mk_reply`; asked only if it comes to a message
 ) -> Any:
-    "What the API answers to `body`; an exception, an `Answer` or an `httpx2.Response` is passed on"
-    if callable(reply): return mk_answer(reply(body), body, n, rid, delta, known)
-    if isinstance(reply, (BaseException, Answer, httpx2.Response)): return reply
-    if isinstance(reply, Fail): return fail_answer(reply, rid)
-    if isinstance(reply, Cut): return cut_answer(reply, mk_answer(reply.reply, body, n, rid, delta, known), rid)
+    "What the API answers to `body`; an exception, an `Response` or an `httpx2.Response` is passed on"
+    if callable(reply): return mk_response(reply(body), body, n, rid, delta, known)
+    if isinstance(reply, (BaseException, Response, httpx2.Response)): return reply
+    if isinstance(reply, Fail): return fail_response(reply, rid)
+    if isinstance(reply, Cut): return cut_response(reply, mk_response(reply.reply, body, n, rid, delta, known), rid)
     msg = mk_reply(reply, body, n, known)
     tokens, head = msg['usage']['output_tokens'], {'content-type': 'text/event-stream; charset=utf-8'}
-    if not body.get('stream'): return replace(json_answer(msg), tokens=tokens)
-    return Answer(200, head, sse(mk_events(msg, delta)), tokens=tokens)
+    if not body.get('stream'): return replace(json_response(msg), tokens=tokens)
+    return Response(200, head, sse(mk_events(msg, delta)), tokens=tokens)
 
 # %% ../../nbs/sandbox/07_responses.ipynb #79d68216
 @cache

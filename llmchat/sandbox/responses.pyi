@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from llmchat.protocol.limits import Json
 from typing import Any
 
-__all__ = ['Reply', 'prefixes', 'direct', 'needed', 'message_fields', 'filled', 'late', 'totals', 'plain', 'reply_block', 'tool_use', 'message_fields_of', 'stop_reason', 'mk_reply', 'pieces', 'opened', 'deltas', 'started', 'mk_events', 'sse', 'Fail', 'Cut', 'Answer', 'json_answer', 'fail_answer', 'whole_events', 'cut_answer', 'mk_answer', 'sandbox_error', 'for_author']
+__all__ = ['Reply', 'prefixes', 'direct', 'needed', 'message_fields', 'filled', 'late', 'totals', 'plain', 'reply_block', 'tool_use', 'message_fields_of', 'stop_reason', 'mk_reply', 'pieces', 'opened', 'deltas', 'started', 'mk_events', 'sse', 'Fail', 'Cut', 'Response', 'json_response', 'fail_response', 'whole_events', 'cut_response', 'mk_response', 'sandbox_error', 'for_author']
 
 Reply = Any
 def plain(o: Any) -> Any:
@@ -114,21 +114,21 @@ class Cut:
     def begin(self, chunks: list[Any]) -> list[Any]:
         """What arrives of `chunks`"""
 @dataclass
-class Answer:
+class Response:
     """What goes back to a client"""
     status: int
     headers: dict[str, str]
     chunks: Any
     error: BaseException | None = ...
     tokens: float | None = ...
-def json_answer(data: Any, status: int=200, headers: Json | None=None) -> Answer:
+def json_response(data: Any, status: int=200, headers: Json | None=None) -> Response:
     """An answer of JSON
 
     Args:
         data: What JSON can hold
         status: HTTP status
         headers: More headers"""
-def fail_answer(fail: Fail, rid: str) -> Answer:
+def fail_response(fail: Fail, rid: str) -> Response:
     """An answer that says so
 
     Args:
@@ -139,14 +139,14 @@ def whole_events(chunks: list[bytes]) -> list[bytes]:
 
     Args:
         chunks: Of a stream"""
-def cut_answer(cut: Cut, ans: Any, rid: str='') -> Any:
+def cut_response(cut: Cut, ans: Any, rid: str='') -> Any:
     """The beginning of an answer, and what follows it
 
     Args:
-        ans: An `Answer`; what is none is passed on
+        ans: An `Response`; what is none is passed on
         rid: Id of the request"""
-def mk_answer(reply: Reply, body: Json, n: int=1, rid: str='', delta: int | None=None, known: Callable[[Json], Json]=...) -> Any:
-    """What the API answers to `body`; an exception, an `Answer` or an `httpx2.Response` is passed on
+def mk_response(reply: Reply, body: Json, n: int=1, rid: str='', delta: int | None=None, known: Callable[[Json], Json]=...) -> Any:
+    """What the API answers to `body`; an exception, an `Response` or an `httpx2.Response` is passed on
 
     Args:
         reply: Any kind of reply

@@ -79,7 +79,7 @@ async def answer_http(
     on_error: Callable[[Exception], Any], # Called with an error of the script
 ) -> httpx2.Response: # `httpx2.TransportError` where the network shall fail
     "Return what a sandbox answers to a request"
-    try: return await sb._ahandle(request)
+    try: return await sb.ahandle(request)
     except httpx2.TransportError: raise
     except Exception as e:
         on_error(e)
