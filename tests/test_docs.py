@@ -87,3 +87,20 @@ def test_a_link_to_a_place_that_is_not_there_is_found(tmp_path):
     assert list(docs.problems(tmp_path)) == ['a.html: broken link b.html#it&#39;s']
     (tmp_path/'b.html').write_text('<h2 id="it&#x27;s">')
     assert not list(docs.problems(tmp_path))
+
+def first_cell(page): return ''.join(json.loads((nbs/page).read_text(encoding='utf-8'))['cells'][0]['source'])
+titles = {p: re.match('# (.*)', first_cell(p))[1] for p in pages if p.endswith('.ipynb')}
+numbered = {p: m[1] for p in titles if (m := re.search(r'(?:^|/)\d\d_(\w+)\.ipynb$', p)) and not p.startswith('card/')}
+
+# Pages of modules that are titled otherwise, each with the reason.
+meant = {'sandbox/14_server.ipynb': 'sandbox'} # The folder is known by the class that this page defines
+
+def test_no_two_pages_have_one_title():
+    assert not [t for t in titles.values() if [*titles.values()].count(t) > 1]
+
+def test_a_page_of_a_module_is_titled_as_its_file():
+    assert {p: titles[p] for p in numbered} == numbered | meant
+
+def test_links_between_notebooks_name_notebooks():
+    "Also where a reader has the notebook and no site"
+    assert not [(name, link) for name, text in sources('markdown') for link in re.findall(r'\]\((?!https?:)([^)]*\.html[^)]*)\)', text)]
