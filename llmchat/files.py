@@ -88,7 +88,7 @@ def upload(self: Files,
 # %% ../nbs/03_files.ipynb #194e05f7
 @patch
 def _listed(self: BaseFiles) -> Flow:
-    "All files, page by page"
+    "Return all files, page by page"
     page = yield Call('files.list', dict(limit=1000))
     res = [*page.data]
     while page.next_page:

@@ -334,7 +334,7 @@ class FixedLines:
 # %% ../nbs/04_local.ipynb #460aab7a
 @cache
 def _streams() -> tuple[Any, Any]:
-    "The bytes of a reply as the API sends them, sync and async"
+    "Return classes for the bytes of a reply as the API sends them, sync and async"
     class Fixed(httpx2.SyncByteStream):
         def __init__(self, stream: Any, prefill: str) -> None: self.stream, self.lines = stream, FixedLines(prefill)
         def __iter__(self) -> Iterator[bytes]:
@@ -359,7 +359,7 @@ def _as_api_response(r: Any, sent: Any) -> Any:
 # %% ../nbs/04_local.ipynb #d530e4ce
 @cache
 def _transports() -> tuple[Any, Any]:
-    "The transports, sync and async; made when the HTTP library is there"
+    "Return the transports, sync and async; they are made when the HTTP library is there"
     class Local(httpx2.HTTPTransport):
         model: str
         def handle_request(self, request: Any) -> Any:

@@ -39,7 +39,7 @@ def check_values(
     types: Mapping[str, Any], # By name
     needed: Iterable[str] = () # Names that must be there
 ) -> None:
-    "`ValueError` for a dict of which a value is not of its type"
+    "Raise `ValueError` for a dict of which a value is not of its type"
     if not isinstance(o, dict): raise ValueError(f'{what} is {short_repr(o)}')
     if lacks := first(k for k in needed if k not in o): raise ValueError(f'{what} has no {lacks!r}')
     for k in types.keys() & o.keys():
@@ -48,12 +48,12 @@ def check_values(
 
 # %% ../../nbs/engine/10_loading.ipynb #2f3e1038
 def check_depth(o: Any, left: int = 100) -> None:
-    "`ValueError` for data that is nested deeper than `left`"
+    "Raise `ValueError` for data that is nested deeper than `left`"
     if not left: raise ValueError('it is nested too deeply')
     for x in o.values() if isinstance(o, dict) else o if isinstance(o, list) else (): check_depth(x, left - 1)
 
 def check_count(n: Any, what: str) -> None:
-    "`ValueError` for what is no count, or no amount of USD"
+    "Raise `ValueError` for what is no count, or no amount of USD"
     if not 0 <= n < 2**53: raise ValueError(f'{what} is {short_repr(n)}')
 
 # %% ../../nbs/engine/10_loading.ipynb #f2323bd2
@@ -74,7 +74,7 @@ def check_request(
     req: Json, # Arguments of `messages.create`
     dialog: bool = True # Check also if the messages follow each other?
 ) -> None:
-    "`ValueError` names the place where the API would refuse a request, and not because it is new"
+    "Raise `ValueError` with the place where the API would refuse a request, and not because a value is new"
     from llmchat.sandbox.validation import misshapen
     body = {k: v for k, v in req.items() if k != 'timeout' and not k.startswith('extra_')}
     q = RequestView(body, dict(prefill=True, max_input_tokens=1_000_000), {'anthropic-beta': 'any'})
@@ -95,14 +95,14 @@ def with_answer(h: list[Json]) -> list[Json]:
 
 # %% ../../nbs/engine/10_loading.ipynb #b46f0b4b
 def check_messages(msgs: list[Json]) -> None:
-    "`ValueError` for what has not the shape of a message"
+    "Raise `ValueError` for what has not the shape of a message"
     for m in msgs:
         check_values(m, 'a message', dict(role=str, content=str | list[Json]), ('role', 'content'))
         if len(m) > 2: raise ValueError(f'{short_repr(m)} is no message')
 
 # %% ../../nbs/engine/10_loading.ipynb #a9b0da68
 def check_dialog(h: list[Json]) -> None:
-    "`ValueError` for messages that a chat cannot go on with names the place"
+    "Raise `ValueError` with the place, for messages that a chat cannot go on with"
     check_messages(h)
     if h: check_request(mk_request('any', with_answer(h)))
 
@@ -119,7 +119,7 @@ def settings_from(kept: dict[str, Any]) -> dict[str, Any]:
 
 # %% ../../nbs/engine/10_loading.ipynb #308fb96f
 def check_totals(data: dict[str, Any]) -> None:
-    "`ValueError` for totals of tokens and costs that are no counts"
+    "Raise `ValueError` for totals of tokens and costs that are no counts"
     ledger = Ledger()
     ledger.resume(data)
     for n in ledger.use: check_count(n, 'a count of tokens')
@@ -131,7 +131,7 @@ turn_values = dict(at=int, old=list[Json], end=int, model=str, took=list[list[An
     container=Json | None)
 
 def check_turn(t: dict[str, Any]) -> None:
-    "`ValueError` for what is no note of a turn"
+    "Raise `ValueError` for what is no record of a turn"
     check_values(t, 'a turn', turn_values, ('at', 'old', 'end', 'model', 'took'))
     if t.get('container'): check_values(t['container'], 'a container', dict(id=str, expires_at=str), ['id'])
     for k in 'at', 'end': check_count(t[k], k)
@@ -145,7 +145,7 @@ file_values = dict(model=str | None, cont_pr=str | None, h=list[Json], turns=lis
     unsent=list[list[str]])
 
 def check_file(data: dict[str, Any]) -> None:
-    "`ValueError` for what no chat can be made of"
+    "Raise `ValueError` for what no chat can be made of"
     check_depth(data)
     check_sendable(data)
     check_values(data, 'the file', file_values, ('h',))

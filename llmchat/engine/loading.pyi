@@ -7,7 +7,7 @@ from typing import Any
 __all__ = ['turn_values', 'file_values', 'check_values', 'check_depth', 'check_count', 'is_new', 'check_request', 'with_answer', 'check_messages', 'check_dialog', 'settings_from', 'check_totals', 'check_turn', 'check_file', 'read_chat', 'call_of', 'LeftOut', 'file_model', 'warn_left_out']
 
 def check_values(o: Any, what: str, types: Mapping[str, Any], needed: Iterable[str]=...) -> None:
-    """`ValueError` for a dict of which a value is not of its type
+    """Raise `ValueError` for a dict of which a value is not of its type
 
     Args:
         o: A dict
@@ -15,13 +15,13 @@ def check_values(o: Any, what: str, types: Mapping[str, Any], needed: Iterable[s
         types: By name
         needed: Names that must be there"""
 def check_depth(o: Any, left: int=100) -> None:
-    """`ValueError` for data that is nested deeper than `left`"""
+    """Raise `ValueError` for data that is nested deeper than `left`"""
 def check_count(n: Any, what: str) -> None:
-    """`ValueError` for what is no count, or no amount of USD"""
+    """Raise `ValueError` for what is no count, or no amount of USD"""
 def is_new(req: Json, err: Json) -> bool:
     """Is an error of Pydantic only that the SDK's types of today do not name a value, a kind, or a field of a reply?"""
 def check_request(req: Json, dialog: bool=True) -> None:
-    """`ValueError` names the place where the API would refuse a request, and not because it is new
+    """Raise `ValueError` with the place where the API would refuse a request, and not because a value is new
 
     Args:
         req: Arguments of `messages.create`
@@ -29,19 +29,19 @@ def check_request(req: Json, dialog: bool=True) -> None:
 def with_answer(h: list[Json]) -> list[Json]:
     """Return messages with what may follow them: results, or a prompt; nothing while a server's call is open"""
 def check_messages(msgs: list[Json]) -> None:
-    """`ValueError` for what has not the shape of a message"""
+    """Raise `ValueError` for what has not the shape of a message"""
 def check_dialog(h: list[Json]) -> None:
-    """`ValueError` for messages that a chat cannot go on with names the place"""
+    """Raise `ValueError` with the place, for messages that a chat cannot go on with"""
 def settings_from(kept: dict[str, Any]) -> dict[str, Any]:
     """Return the settings that a file may give a chat; `ValueError` if one is wrong"""
 def check_totals(data: dict[str, Any]) -> None:
-    """`ValueError` for totals of tokens and costs that are no counts"""
+    """Raise `ValueError` for totals of tokens and costs that are no counts"""
 turn_values: Any
 def check_turn(t: dict[str, Any]) -> None:
-    """`ValueError` for what is no note of a turn"""
+    """Raise `ValueError` for what is no record of a turn"""
 file_values: Any
 def check_file(data: dict[str, Any]) -> None:
-    """`ValueError` for what no chat can be made of"""
+    """Raise `ValueError` for what no chat can be made of"""
 def read_chat(path: Any) -> tuple[dict[str, Any], Any]:
     """Read a file and check all of it; `ValueError` if a chat cannot be made of it, `OSError` if it cannot be read
 

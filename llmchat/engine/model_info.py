@@ -75,7 +75,7 @@ def pending_key(cli: Any, model: str) -> tuple[str, str, bool]:
 
 # %% ../../nbs/engine/04_model_info.ipynb #0de3100a
 def retrieve(cli: Any, model: str) -> Flow:
-    "The flow of requesting a `ModelInfo`; an error if the answer is none"
+    "Request a `ModelInfo`; return it, or raise an error if the answer is none"
     def wrong(o: Any, e: Any = None) -> Exception: return not_a_reply_error(o, httpx2.Request('GET', cli.base_url), e)
     try: info = yield Call('models.retrieve', dict(model_id=model, timeout=patience))
     except ValueError as e: raise wrong(getattr(e, 'doc', e), e) from e
@@ -85,7 +85,7 @@ def retrieve(cli: Any, model: str) -> Flow:
 
 # %% ../../nbs/engine/04_model_info.ipynb #9ec92ed4
 def answer_all(cli: Any, model: str, mine: Future[Any]) -> Flow:
-    "The flow of a request for all who wait for `mine`; returns the `ModelInfo`, or the error"
+    "Request for all who wait for `mine`; return the `ModelInfo`, or the error"
     out = None # Where it is interrupted
     try: out = infos.get(info_key(cli, model)) or (yield from retrieve(cli, model))
     except Exception as e: out = e
@@ -96,7 +96,7 @@ def answer_all(cli: Any, model: str, mine: Future[Any]) -> Flow:
 
 # %% ../../nbs/engine/04_model_info.ipynb #4c26141e
 def info_of(cli: Any, model: str) -> Flow:
-    "The flow of `model_info`"
+    "Return the `ModelInfo` of a model, requested once"
     while (info := infos.get(info_key(cli, model))) is None:
         first = pending.setdefault(pending_key(cli, model), mine := Future())
         info = (yield from answer_all(cli, model, mine)) if first is mine else (yield Wait(first))
@@ -117,7 +117,7 @@ def model_info(
 
 # %% ../../nbs/engine/04_model_info.ipynb #57147483
 def info_if_any(cli: Any, model: str) -> Flow:
-    "As `info_of`, but returns None where the API does not say"
+    "Return what `info_of` does, or None where the API does not say"
     key = info_key(cli, model)
     if key in infos: return infos[key]
     if not hasattr(getattr(cli, 'models', None), 'retrieve'): return None

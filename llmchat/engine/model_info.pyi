@@ -26,11 +26,11 @@ def info_key(cli: Any, model: str) -> tuple[str, str]:
 def pending_key(cli: Any, model: str) -> tuple[str, str, bool]:
     """Return what calls that may wait for one answer have in common"""
 def retrieve(cli: Any, model: str) -> Flow:
-    """The flow of requesting a `ModelInfo`; an error if the answer is none"""
+    """Request a `ModelInfo`; return it, or raise an error if the answer is none"""
 def answer_all(cli: Any, model: str, mine: Future[Any]) -> Flow:
-    """The flow of a request for all who wait for `mine`; returns the `ModelInfo`, or the error"""
+    """Request for all who wait for `mine`; return the `ModelInfo`, or the error"""
 def info_of(cli: Any, model: str) -> Flow:
-    """The flow of `model_info`"""
+    """Return the `ModelInfo` of a model, requested once"""
 def model_info(model: str, cli: Any=None) -> Any:
     """Return what the API says about a model; the SDK's `NotFoundError` if it has none of that name
 
@@ -41,4 +41,4 @@ def model_info(model: str, cli: Any=None) -> Any:
     Returns:
         The SDK's `ModelInfo`"""
 def info_if_any(cli: Any, model: str) -> Flow:
-    """As `info_of`, but returns None where the API does not say"""
+    """Return what `info_of` does, or None where the API does not say"""

@@ -101,7 +101,7 @@ class BaseClient(Totals):
 # %% ../../nbs/engine/06_request.ipynb #6c40543b
 @patch
 def _fitting(self: BaseClient, cli: Any) -> Any:
-    "`cli`; `TypeError` says what kind of thing it is, if no client can wait for it this way"
+    "Return `cli`; `TypeError` says what it is, if no client can wait for it this way"
     kind, wants = type(cli).__name__, 'an async client' if self._async else 'a client'
     if not hasattr(cli, 'messages'):
         raise TypeError(f'cli is of the type {kind}; it is {wants} of the SDK. A system prompt is given as sp=…')
@@ -192,13 +192,13 @@ unfit = ValueError, TypeError, LookupError, AttributeError, RecursionError # Wha
 
 @patch
 def _not_a_reply(self: BaseClient, what: Any, cause: Exception | None = None) -> Exception:
-    "The error for what is not a reply, or for what was `unreadable`"
+    "Return the error for what is not a reply, or for what was `unreadable`"
     cause = what if isinstance(what, unreadable) else cause
     return not_a_reply_error(what, httpx2.Request('POST', self.sdk.base_url), cause)
 
 # %% ../../nbs/engine/06_request.ipynb #9d67a987
 def as_message(msg: dict[str, Any] | None) -> Any:
-    "The SDK's `Message` from its dict"
+    "Return the SDK's `Message` from its dict"
     return anthropic.types.Message.construct(**msg) if msg else None
 
 def readable_block(b: Any) -> bool:
@@ -208,7 +208,7 @@ def readable_block(b: Any) -> bool:
 
 # %% ../../nbs/engine/06_request.ipynb #d0669bf2
 def readable_part(r: Any) -> Any:
-    "The message in what cannot be sent back, with the blocks that can be read; None if it is none"
+    "Return the message in what cannot be sent back, with its readable blocks; None if it is no message"
     with suppress(*unfit):
         check_start(msg := r.to_dict(warnings=False))
         content = msg['content'] if isinstance(msg['content'], list) else []
@@ -218,31 +218,31 @@ def readable_part(r: Any) -> Any:
 # %% ../../nbs/engine/06_request.ipynb #47a1b342
 @patch
 def _check(self: BaseClient, r: Any) -> None:
-    "An `APIError` for what is not a message, or could not be sent back"
+    "Raise an `APIError` for what is not a message, or cannot be sent back"
     try: check_reply(vars(r) | dict(content=[b.to_dict(warnings=False) for b in r.content]))
     except unfit as e: raise self._not_a_reply(r, e)
 
 # %% ../../nbs/engine/06_request.ipynb #2a710949
 def decoder_of(response: Any) -> Decoder:
-    "What reads the body of this response"
+    "Return the decoder for the body of a response"
     kind = response.headers.get('content-type', '')
     return OneObject() if 'json' in kind or 'html' in kind else Decoder()
 
 # %% ../../nbs/engine/06_request.ipynb #53b68dda
 def events_in(piece: Any, decoder: Decoder) -> Iterable[Any]:
-    "The events in a piece of a stream: bytes, an event that the SDK has decoded, or None at the end"
+    "Return the events in a piece of a stream: bytes, an event that the SDK has decoded, or None at the end"
     if isinstance(piece, bytes): return decoder.feed(piece)
     return decoder.end() if piece is None else [piece.to_dict(warnings=False)]
 
 # %% ../../nbs/engine/06_request.ipynb #493f7876
 def typed_event(ev: dict[str, Any]) -> Any:
-    "The SDK's object for an event"
+    "Return the SDK's object for an event"
     cls = getattr(anthropic.types, f"Raw{ev['type'].title().replace('_', '')}Event", anthropic.BaseModel)
     return cls.construct(**ev)
 
 # %% ../../nbs/engine/06_request.ipynb #51776c02
 def error_in_stream(e: Any, response: Any) -> Exception:
-    "The error for one that the SDK has met in a stream that it reads itself"
+    "Return the error for one that the SDK has met in a stream that it reads itself"
     return stream_error(e.body if isinstance(e.body, dict) else dict(error=e.body), response)
 
 # %% ../../nbs/engine/06_request.ipynb #a51d2888
@@ -253,13 +253,13 @@ def read_to_end() -> Flow:
 
 # %% ../../nbs/engine/06_request.ipynb #fec3a062
 def behind_prefill(text: str, prefill: str) -> str:
-    "The text behind a prefill, whose blanks at the end were not sent and may come back"
+    "Return the text behind a prefill; blanks that the prefill ends with may come back in it"
     return text.lstrip() if prefill != prefill.rstrip() else text
 
 # %% ../../nbs/engine/06_request.ipynb #e3af5f34
 def streamed(response: Any, b: Builder, prefill: str = '', events: bool = False,
     thinking: bool = False) -> Flow:
-    "A reply that comes in pieces: yields its text as it comes, and thinking or the SDK's events if asked to"
+    "Read a reply in pieces: yield its text, and thinking or the SDK's events if they are wanted; return the message"
     decoder, read, piece = decoder_of(response), Read(), b''
     blank = bool(prefill) # until the text goes on behind the prefill
     lead = '' if events else prefill # that nobody has seen yet
@@ -286,7 +286,7 @@ def streamed(response: Any, b: Builder, prefill: str = '', events: bool = False,
 
 # %% ../../nbs/engine/06_request.ipynb #7641cda9
 def prefilled(r: Any, prefill: str) -> Any:
-    "A reply whose text begins with `prefill`"
+    "Return a reply whose text begins with `prefill`"
     if not prefill: return r
     text = next((b for b in r.content if b.type == 'text'), None)
     if text: text.text = prefill + behind_prefill(text.text, prefill)
@@ -322,7 +322,7 @@ def blamed(
     e: Exception, # An error of the API
     msgs: list[dict[str, Any]] # Messages of the request
 ) -> list[dict[str, Any]]: # `tool_result` blocks
-    "The results in the newest message, if it is because of them that a request was refused"
+    "Return the results in the newest message, if they are why a request was refused"
     if not isinstance(e, (anthropic.BadRequestError, anthropic.NotFoundError)): return []
     n = max((i for i, m in enumerate(msgs) if m['role'] == 'user'), default=0)
     content = msgs[n]['content'] if isinstance(msgs[n]['content'], list) else []

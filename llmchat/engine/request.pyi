@@ -64,27 +64,27 @@ class BaseClient(Totals):
 unreadable: tuple[Any, Any]
 unfit: tuple[Any, Any, Any, Any, Any]
 def as_message(msg: dict[str, Any] | None) -> Any:
-    """The SDK's `Message` from its dict"""
+    """Return the SDK's `Message` from its dict"""
 def readable_block(b: Any) -> bool:
     """Can this block of a reply be read?"""
 def readable_part(r: Any) -> Any:
-    """The message in what cannot be sent back, with the blocks that can be read; None if it is none"""
+    """Return the message in what cannot be sent back, with its readable blocks; None if it is no message"""
 def decoder_of(response: Any) -> Decoder:
-    """What reads the body of this response"""
+    """Return the decoder for the body of a response"""
 def events_in(piece: Any, decoder: Decoder) -> Iterable[Any]:
-    """The events in a piece of a stream: bytes, an event that the SDK has decoded, or None at the end"""
+    """Return the events in a piece of a stream: bytes, an event that the SDK has decoded, or None at the end"""
 def typed_event(ev: dict[str, Any]) -> Any:
-    """The SDK's object for an event"""
+    """Return the SDK's object for an event"""
 def error_in_stream(e: Any, response: Any) -> Exception:
-    """The error for one that the SDK has met in a stream that it reads itself"""
+    """Return the error for one that the SDK has met in a stream that it reads itself"""
 def read_to_end() -> Flow:
     """Read what follows the end of a message; nothing that happens there matters"""
 def behind_prefill(text: str, prefill: str) -> str:
-    """The text behind a prefill, whose blanks at the end were not sent and may come back"""
+    """Return the text behind a prefill; blanks that the prefill ends with may come back in it"""
 def streamed(response: Any, b: Builder, prefill: str='', events: bool=False, thinking: bool=False) -> Flow:
-    """A reply that comes in pieces: yields its text as it comes, and thinking or the SDK's events if asked to"""
+    """Read a reply in pieces: yield its text, and thinking or the SDK's events if they are wanted; return the message"""
 def prefilled(r: Any, prefill: str) -> Any:
-    """A reply whose text begins with `prefill`"""
+    """Return a reply whose text begins with `prefill`"""
 no_prefill: str
 def advise(e: BaseException, prefill: str) -> None:
     """Add to an error of the API what to do"""
@@ -93,7 +93,7 @@ of_media: Any
 def holds_media(b: dict[str, Any]) -> bool:
     """Is a block, or something in it, a picture or document?"""
 def blamed(e: Exception, msgs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The results in the newest message, if it is because of them that a request was refused
+    """Return the results in the newest message, if they are why a request was refused
 
     Args:
         e: An error of the API

@@ -121,7 +121,7 @@ def patient(
 
 # %% ../../nbs/engine/03_retries.ipynb #542a4417
 def check_waits(max_wait: Any, on_retry: Any) -> None:
-    "`ValueError` or `TypeError` for settings of waiting that are none"
+    "Raise `ValueError` or `TypeError` for settings of waiting that are none"
     if max_wait is not None and not max_wait >= 0:
         raise ValueError(f'max_wait is {max_wait!r}; it is 0 or more seconds, or None for any')
     if on_retry is not None and not callable(on_retry): raise TypeError(f'on_retry is {on_retry!r}; it is a function')

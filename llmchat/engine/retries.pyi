@@ -58,4 +58,4 @@ def patient(cli: Any, max_wait: float | None=60, on_retry: Callable[[Retry], Any
     Returns:
         An SDK client"""
 def check_waits(max_wait: Any, on_retry: Any) -> None:
-    """`ValueError` or `TypeError` for settings of waiting that are none"""
+    """Raise `ValueError` or `TypeError` for settings of waiting that are none"""

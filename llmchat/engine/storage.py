@@ -108,7 +108,7 @@ page_block = '<script type="application/json" id="llmchat">{}</script>'
 def page_data(
     page: str # HTML
 ) -> dict[str, Any]: # What it was made from
-    "The data in a page; `ValueError` if it is no page of a conversation"
+    "Return the data in a page; `ValueError` if it is no page of a conversation"
     m = re.search(page_block.format('([^<]*)'), page)
     if not m: raise ValueError('This HTML holds no conversation. Pages that `chat.to_html` has written do.')
     return json.loads(m[1])

@@ -50,7 +50,7 @@ def open_file(path: Any) -> BinaryIO:
         `OSError` if there is none"""
 page_block: str
 def page_data(page: str) -> dict[str, Any]:
-    """The data in a page; `ValueError` if it is no page of a conversation
+    """Return the data in a page; `ValueError` if it is no page of a conversation
 
     Args:
         page: HTML

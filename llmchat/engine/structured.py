@@ -45,7 +45,7 @@ def until_fits(
 
 # %% ../../nbs/engine/07_structured.ipynb #4cfac144
 def forced(exchange: Callable[..., Flow], msgs: list[dict[str, Any]], choice: Any, keep: Callable[..., Any]) -> Flow:
-    "One request that must be answered with a call, if the model lets itself be forced"
+    "Request a reply that must be a call, if the model can be forced"
     try: return (yield from exchange(msgs, dict(tool_choice=choice), keep))
     except anthropic.BadRequestError as e:
         if 'tool_choice' not in str(e): raise
@@ -58,7 +58,7 @@ def called(
     choice: Any, # The tool choice
     said: list[dict[str, Any]] # What earlier attempts added to the dialog
 ) -> Flow: # Returns the values, the problem (None if there is none), the reply and the new messages
-    "An attempt at the values of calls"
+    "Request calls once, and return their values"
     values: dict[str, Any] = {}
     r, more = yield from forced(exchange, msgs + said, choice, lambda call, value: values.update({call['id']: value}))
     ids = [b['id'] for b in more[0]['content'] if b['type'] == 'tool_use'] if more else []
@@ -149,7 +149,7 @@ def find(self: ReplyType, r: Any) -> Any:
 _of_schema = re.compile('output_config|output_format|schema|grammar|optional param|union type')
 
 def natively(exchange: Callable[..., Flow], msgs: list[dict[str, Any]], answer: ReplyType) -> Flow:
-    "An attempt at one object by its schema; None if the API refuses that"
+    "Request one object once, by its schema; return None if the API refuses that"
     try: r, more = yield from exchange(msgs, answer.settings)
     except (anthropic.BadRequestError, anthropic.UnprocessableEntityError) as e:
         if not _of_schema.search(str(e)): raise
@@ -161,7 +161,7 @@ def natively(exchange: Callable[..., Flow], msgs: list[dict[str, Any]], answer: 
 # %% ../../nbs/engine/07_structured.ipynb #92331c23
 def parsed(exchange: Callable[..., Flow], msgs: list[dict[str, Any]], answer: ReplyType, info: Any,
     said: list[dict[str, Any]]) -> Flow:
-    "An attempt at one object, natively if model and schema allow it, else by a tool"
+    "Request one object once, natively if model and schema allow it, else by a tool"
     if answer.native and can(info, 'structured_outputs') is not False:
         if res := (yield from natively(exchange, msgs + said, answer)): return res
     def with_tool(msgs: Any, more: Any, keep: Any) -> Flow:

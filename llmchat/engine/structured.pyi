@@ -20,9 +20,9 @@ def until_fits(attempt: Callable[[list[dict[str, Any]]], Flow], retries: int=0) 
     Returns:
         Returns the reply, the new messages and the value; `ReplyError` if nothing fitted"""
 def forced(exchange: Callable[..., Flow], msgs: list[dict[str, Any]], choice: Any, keep: Callable[..., Any]) -> Flow:
-    """One request that must be answered with a call, if the model lets itself be forced"""
+    """Request a reply that must be a call, if the model can be forced"""
 def called(exchange: Callable[..., Flow], msgs: list[dict[str, Any]], choice: Any, said: list[dict[str, Any]]) -> Flow:
-    """An attempt at the values of calls
+    """Request calls once, and return their values
 
     Args:
         exchange: Given messages, more settings and `keep`, returns the reply and new messages
@@ -57,6 +57,6 @@ class ReplyType:
 def json_objects(r: Any) -> Iterator[str]:
     """Yield the texts of a reply that are JSON objects: all of it, or its blocks and fences, the last ones first"""
 def natively(exchange: Callable[..., Flow], msgs: list[dict[str, Any]], answer: ReplyType) -> Flow:
-    """An attempt at one object by its schema; None if the API refuses that"""
+    """Request one object once, by its schema; return None if the API refuses that"""
 def parsed(exchange: Callable[..., Flow], msgs: list[dict[str, Any]], answer: ReplyType, info: Any, said: list[dict[str, Any]]) -> Flow:
-    """An attempt at one object, natively if model and schema allow it, else by a tool"""
+    """Request one object once, natively if model and schema allow it, else by a tool"""

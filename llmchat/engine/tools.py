@@ -270,7 +270,7 @@ def as_error(
 def check_result(
     result: dict[str, Any] # A `tool_result` block
 ) -> None:
-    "`ValueError` if it holds what no request can"
+    "Raise `ValueError` if it holds what no request can"
     for b in filter(is_result_block, result['content'] if isinstance(result.get('content'), list) else ()):
         check_sendable(b)
         sound_block(b, 'The result')
@@ -359,7 +359,7 @@ def declined(said: Any) -> str:
 # %% ../../nbs/engine/05_tools.ipynb #61d72c8e
 def run_call(call: Any, box: Toolbox, approve: Any = None, most: int = max_result, keep: Any = noop,
     began: Any = noop) -> Flow:
-    "The flow of one call; returns its `tool_result` block, and gives `keep` the call and what the tool returned"
+    "Run one call; return its `tool_result` block, and give `keep` the call and what the tool returned"
     call = mk_block(call)
     try:
         tool = box.find(call['name'])
@@ -395,7 +395,7 @@ def parallel_groups(tools: Iterable[Any], parallel: bool = True) -> dict[Any, li
 
 # %% ../../nbs/engine/05_tools.ipynb #fe979a9b
 def run_calls(calls: list[Any], box: Toolbox, parallel: bool = True, **kw: Any) -> Flow:
-    "The flow of the calls of one reply; returns their `tool_result` blocks, in order"
+    "Run the calls of one reply; return their `tool_result` blocks, in order"
     calls = list(map(mk_block, calls))
     groups = parallel_groups((box.ns.get(c['name']) for c in calls), parallel)
     here = [*groups].index('shared') if 'shared' in groups else None
@@ -405,7 +405,7 @@ def run_calls(calls: list[Any], box: Toolbox, parallel: bool = True, **kw: Any) 
 
 # %% ../../nbs/engine/05_tools.ipynb #1413ef72
 def tool_messages(r: Any, box: Toolbox, **kw: Any) -> Flow:
-    "The flow of `mk_toolres`"
+    "Run the calls of a reply; return the messages that `mk_toolres` makes"
     calls = find_blocks(r, 'tool_use')
     results = (yield from run_calls(calls, box, **kw)) if calls else []
     return [mk_msg(r)] + ([mk_msg(results)] if results else [])
@@ -432,7 +432,7 @@ def search_conf(
     user_location: dict[str, str] | None = None, # city, region, country (two letters), timezone; None: not sent
     version: str = '20250305' # Of the tool; the SDK's `WebSearchTool…Param` types are the ones there are
 ) -> dict[str, Any]: # To be given in `tools`
-    "Web search, run by the API"
+    "Return the tool for web search, which the API runs"
     place = user_location and dict(type='approximate') | user_location
     return server_tool('web_search', version, max_uses=max_uses, allowed_domains=allowed_domains,
         blocked_domains=blocked_domains, user_location=place)
@@ -446,7 +446,7 @@ def fetch_conf(
     max_content_tokens: int | None = None, # Most tokens of a page; None: all of it
     version: str = '20250910' # Of the tool; the SDK's `WebFetchTool…Param` types are the ones there are
 ) -> dict[str, Any]: # To be given in `tools`
-    "Fetching of web pages, run by the API"
+    "Return the tool that fetches web pages, which the API runs"
     return server_tool('web_fetch', version, max_uses=max_uses, allowed_domains=allowed_domains,
         blocked_domains=blocked_domains, citations=dict(enabled=True) if citations else None,
         max_content_tokens=max_content_tokens)

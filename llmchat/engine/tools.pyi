@@ -98,7 +98,7 @@ def as_error(result: dict[str, Any], why: str) -> dict[str, Any]:
     Returns:
         One for the same call"""
 def check_result(result: dict[str, Any]) -> None:
-    """`ValueError` if it holds what no request can
+    """Raise `ValueError` if it holds what no request can
 
     Args:
         result: A `tool_result` block"""
@@ -137,7 +137,7 @@ async def async_outcome(run: Callable[[], Any]) -> Any:
 def declined(said: Any) -> str:
     """Return what the model receives when `approve` does not return True"""
 def run_call(call: Any, box: Toolbox, approve: Any=None, most: int=..., keep: Any=..., began: Any=...) -> Flow:
-    """The flow of one call; returns its `tool_result` block, and gives `keep` the call and what the tool returned"""
+    """Run one call; return its `tool_result` block, and give `keep` the call and what the tool returned"""
 def mk_funcres(call: Any, ns: Any, **kw: Any) -> dict[str, Any]:
     """Run one call
 
@@ -155,9 +155,9 @@ def parallel_groups(tools: Callable[..., _T] | Sequence[Callable[..., _T]], para
 def parallel_groups(tools: Iterable[Any], parallel: bool=True) -> dict[Any, list[int]]:
     """Return the places of calls of these tools, in groups; the group 'shared' stays in the caller's thread"""
 def run_calls(calls: list[Any], box: Toolbox, parallel: bool=True, **kw: Any) -> Flow:
-    """The flow of the calls of one reply; returns their `tool_result` blocks, in order"""
+    """Run the calls of one reply; return their `tool_result` blocks, in order"""
 def tool_messages(r: Any, box: Toolbox, **kw: Any) -> Flow:
-    """The flow of `mk_toolres`"""
+    """Run the calls of a reply; return the messages that `mk_toolres` makes"""
 def mk_toolres(r: Any, ns: Any=None, **kw: Any) -> list[dict[str, Any]]:
     """Return the reply as a message, and its calls' results as another
 
@@ -171,7 +171,7 @@ def mk_toolres(r: Any, ns: Any=None, **kw: Any) -> list[dict[str, Any]]:
 def server_tool(kind: str, version: str, **options: Any) -> dict[str, Any]:
     """Return the dict of a tool that the API runs, without the options that are None"""
 def search_conf(max_uses: int | None=None, allowed_domains: list[str] | None=None, blocked_domains: list[str] | None=None, user_location: dict[str, str] | None=None, version: str='20250305') -> dict[str, Any]:
-    """Web search, run by the API
+    """Return the tool for web search, which the API runs
 
     Args:
         max_uses: Searches in one request; None: as many as the model likes
@@ -183,7 +183,7 @@ def search_conf(max_uses: int | None=None, allowed_domains: list[str] | None=Non
     Returns:
         To be given in `tools`"""
 def fetch_conf(max_uses: int | None=None, allowed_domains: list[str] | None=None, blocked_domains: list[str] | None=None, citations: bool=False, max_content_tokens: int | None=None, version: str='20250910') -> dict[str, Any]:
-    """Fetching of web pages, run by the API
+    """Return the tool that fetches web pages, which the API runs
 
     Args:
         max_uses: Fetches in one request; None: as many as the model likes

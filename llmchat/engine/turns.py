@@ -128,7 +128,7 @@ class LimitReached(RuntimeError):
 # %% ../../nbs/engine/11_turns.ipynb #f8fdb8b7
 @patch
 def _afford(self: BaseChat, max_cost: float | None = None, max_calls: int | None = None) -> None:
-    "`LimitReached` if the chat may spend no more; `ValueError` if nobody knows what it spends"
+    "Raise `LimitReached` if the chat may spend no more; `ValueError` if nobody knows what it spends"
     for k, n in dict(max_cost=max_cost, max_calls=max_calls).items():
         if n is not None and (isinstance(n, bool) or not isinstance(n, (int, float)) or not n >= 0):
             raise ValueError(f'{k} is {n!r}; it is a number, 0 or more, or None for no limit')
@@ -176,7 +176,7 @@ def _busy(self: BaseChat) -> Flow | None:
 
 @patch
 def _alone(self: BaseChat, flow: Flow, io: Any) -> Flow:
-    "`flow` as the only one of this chat for as long as it takes, or `RuntimeError`"
+    "Run a flow as the only one of this chat; `RuntimeError` while another one runs"
     try:
         self._at_work[flow] = io
         if self._busy is not flow:
@@ -288,7 +288,7 @@ def _answer(self: BaseChat, calls: list[dict[str, Any]], exchange: Exchange, mor
 # %% ../../nbs/engine/11_turns.ipynb #5b74d2aa
 @patch
 def _take_refusal(self: BaseChat, e: BaseException) -> None:
-    "If an error says that the newest results are refused, put that into their place, and them into its `results`"
+    "Put the reason in the place of results that the API has refused, and them into `results` of the error"
     refused = getattr(e, 'results', None)
     ids = {b['tool_use_id'] for b in refused} if isinstance(refused, list) else set()
     old = [b for b in newest_results(self.h) if b['tool_use_id'] in ids]
@@ -302,14 +302,14 @@ def _take_refusal(self: BaseChat, e: BaseException) -> None:
 # %% ../../nbs/engine/11_turns.ipynb #c85c6393
 @patch
 def _about(self: BaseChat) -> dict[str, Any]:
-    "Model and settings, as plain data"
+    "Return model and settings, as plain data"
     cont_pr = self.cont_pr if isinstance(self.cont_pr, str) else None
     kept = plain_settings(self.settings, mk_box(self.settings['tools'], self.ns))
     return dict(model=self.c.model, cont_pr=cont_pr) | kept | dict(approve=kept['approve'] or self._asked)
 
 @patch
 def _clean(self: BaseChat, data: Any) -> Any:
-    "Plain data without any key"
+    "Return plain data without any key"
     return redact(data, secrets(self.c.sdk, named_values(self.settings)))
 
 # %% ../../nbs/engine/11_turns.ipynb #175e396b
@@ -324,7 +324,7 @@ def _note(self: BaseChat, h: list[dict[str, Any]], turn: Turn | None = None, **e
 # %% ../../nbs/engine/11_turns.ipynb #42f769ef
 @patch
 def _state(self: BaseChat) -> dict[str, Any]:
-    "All that a file keeps"
+    "Return all that a file keeps"
     turns = [dict(at=t.start, old=t.replaced) | turn_data(t) for t in self._turns]
     data = dict(h=as_messages(self.h), turns=turns, last=len(self.last), paused=self._paused is not None,
         calls=self.calls, **self._dialog.kept())
@@ -340,7 +340,7 @@ def _write_to(self: BaseChat, path: Any) -> None:
 # %% ../../nbs/engine/11_turns.ipynb #675c1b48
 @patch
 def _copy(self: BaseChat, h: list[dict[str, Any]], **own: Any) -> Any:
-    "A chat with the same client and settings, without a journal"
+    "Return a chat with the same client and settings, without a journal"
     res = object.__new__(type(self))
     vars(res).update(vars(self), h=h, settings={**self.settings}, _turns=[*self._turns], _at_work={}, _record=None,
         _made=False, **own)
@@ -350,7 +350,7 @@ def _copy(self: BaseChat, h: list[dict[str, Any]], **own: Any) -> Any:
 # %% ../../nbs/engine/11_turns.ipynb #2a838769
 @patch
 def _last_turns(self: BaseChat, loop: bool, what: str = 'take back') -> int:
-    "How many turns there are to take back: one, or those since the last prompt; `ValueError` if there are none"
+    "Return how many turns there are to take back: one, or those since the last prompt; `ValueError` without any"
     if not self._turns: raise ValueError(f'There is no turn of this chat to {what}.')
     n = 1
     while loop and n < len(self._turns) and not self._turns[-n].asked: n += 1
@@ -359,14 +359,14 @@ def _last_turns(self: BaseChat, loop: bool, what: str = 'take back') -> int:
 # %% ../../nbs/engine/11_turns.ipynb #50c63361
 @patch
 def _prompt_of(self: BaseChat, n: int) -> dict[str, Any] | None:
-    "The prompt of the last turn but `n - 1`, None if it had none; `ValueError` if it is no longer there"
+    "Return the prompt of the `n`-th turn from the end, None if it had none; `ValueError` if it is no longer there"
     if (t := self._turns[-n]).start >= len(self.h): raise ValueError('There is no turn of this chat to ask again.')
     return self.h[t.start] if t.asked and t.prompt is None else t.prompt
 
 # %% ../../nbs/engine/11_turns.ipynb #8a3fee7c
 @patch
 def _draft(self: BaseChat, n: int) -> Any:
-    "A copy without the last `n` turns"
+    "Return a copy without the last `n` turns"
     res = self._copy([*self.h])
     for _ in range(n):
         t = res._turns.pop()
@@ -389,7 +389,7 @@ def _adopt(self: BaseChat, draft: Any, n: int) -> None:
 # %% ../../nbs/engine/11_turns.ipynb #536639f9
 @patch
 def _instead(self: BaseChat, loop: bool, flow: Callable[[Any, Any], Flow]) -> Flow:
-    "The flow of what a draft does with the last prompt in place of the last turns; `flow` is given both"
+    "Run `flow(draft, prompt)` in place of the last turns, in a draft"
     n = self._last_turns(loop, 'ask again')
     pr, draft, res = self._prompt_of(n), self._draft(n), None
     try:
@@ -420,7 +420,7 @@ def _exchange(self: BaseChat, kw: dict[str, Any], stream: bool = False, box: Too
 # %% ../../nbs/engine/11_turns.ipynb #6b9ac6ac
 @patch
 def _need_approve(self: BaseChat, run: dict[str, Any], calls: Any = ()) -> None:
-    "`ValueError` if a chat from a file, or calls that stand there, need an `approve` that has not been given"
+    "Raise `ValueError` where a chat from a file, or a call in it, needs an `approve` that was not given"
     if run['approve'] is not None or not (self._asked or self._from_file & {c['id'] for c in calls}): return
     why = 'This chat is from a file, and asked before tools ran'
     if calls: why = f'A file says that {calls[0]["name"]} shall run'

@@ -90,13 +90,13 @@ class OneObject(Decoder):
 
 # %% ../../nbs/protocol/03_events.ipynb #e0b3e1bc
 def need(o: Mapping[str, Any], **types: type) -> None:
-    "`TypeError` or `KeyError` if `o` has not all fields of these types"
+    "Raise `TypeError` or `KeyError` if `o` has not all fields of these types"
     for k, t in types.items():
         if not isinstance(o[k], t): raise TypeError(f'{k} is of type {type(o[k]).__name__}, not {t.__name__}')
 
 # %% ../../nbs/protocol/03_events.ipynb #6d544fbf
 def check_start(msg: Mapping[str, Any]) -> None:
-    "`ValueError`, `TypeError` or `KeyError` if it is not a message of the API, its content aside"
+    "Raise `ValueError`, `TypeError` or `KeyError` if it is not a message of the API, its content aside"
     need(msg, model=str)
     if msg.get('stop_reason') is not None: need(msg, stop_reason=str)
     if msg['role'] != 'assistant' or not msg['usage']: raise ValueError('neither a reply of an assistant nor its usage')
@@ -108,7 +108,7 @@ _fields: dict[str, dict[str, Any]] = dict(text=dict(text=str), thinking=dict(thi
 
 # %% ../../nbs/protocol/03_events.ipynb #4061f2b6
 def check_block(block: Mapping[str, Any]) -> None:
-    "`ValueError`, `TypeError` or `KeyError` if it lacks what a block of its type has"
+    "Raise `ValueError`, `TypeError` or `KeyError` if it lacks what a block of its type has"
     kind = block['type']
     need(block, type=str, **_fields.get(kind, {}))
     if kind.endswith('_tool_result'): need(block, tool_use_id=str)
@@ -121,12 +121,12 @@ def check_block(block: Mapping[str, Any]) -> None:
 _strict = json.JSONEncoder(allow_nan=False, ensure_ascii=False).encode
 
 def check_sendable(o: Any) -> None:
-    "`ValueError` for what no request can hold: numbers that are none or infinite, half a character"
+    "Raise `ValueError` for what no request can hold: NaN, infinity, half a character"
     _strict(o).encode()
 
 # %% ../../nbs/protocol/03_events.ipynb #181b1ec8
 def check_reply(msg: Mapping[str, Any]) -> None:
-    "`ValueError`, `TypeError` or `KeyError` if it is not a message of the API, or cannot be sent back"
+    "Raise `ValueError`, `TypeError` or `KeyError` if it is not a message of the API, or cannot be sent back"
     check_start(msg)
     need(msg, content=list)
     for b in msg['content']: check_block(b)

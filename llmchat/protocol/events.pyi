@@ -23,16 +23,16 @@ class OneObject(Decoder):
     def end(self) -> Iterator[dict[str, Any]]:
         """Yield the events that the body stands for; `ValueError` where it is not JSON"""
 def need(o: Mapping[str, Any], **types: type) -> None:
-    """`TypeError` or `KeyError` if `o` has not all fields of these types"""
+    """Raise `TypeError` or `KeyError` if `o` has not all fields of these types"""
 def check_start(msg: Mapping[str, Any]) -> None:
-    """`ValueError`, `TypeError` or `KeyError` if it is not a message of the API, its content aside"""
+    """Raise `ValueError`, `TypeError` or `KeyError` if it is not a message of the API, its content aside"""
 call_kinds: tuple[str, str, str]
 def check_block(block: Mapping[str, Any]) -> None:
-    """`ValueError`, `TypeError` or `KeyError` if it lacks what a block of its type has"""
+    """Raise `ValueError`, `TypeError` or `KeyError` if it lacks what a block of its type has"""
 def check_sendable(o: Any) -> None:
-    """`ValueError` for what no request can hold: numbers that are none or infinite, half a character"""
+    """Raise `ValueError` for what no request can hold: NaN, infinity, half a character"""
 def check_reply(msg: Mapping[str, Any]) -> None:
-    """`ValueError`, `TypeError` or `KeyError` if it is not a message of the API, or cannot be sent back"""
+    """Raise `ValueError`, `TypeError` or `KeyError` if it is not a message of the API, or cannot be sent back"""
 def read_input(text: str, start: Any=None) -> Any:
     """Return the arguments of a tool call from their JSON; `start` where there is none"""
 def join_pieces(block: dict[str, Any], pieces: Mapping[str, list[str]]) -> dict[str, Any]:

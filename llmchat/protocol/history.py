@@ -235,7 +235,7 @@ def add(self: Dialog,
 
 # %% ../../nbs/protocol/07_history.ipynb #951ae5f7
 def check_numbers(msg: dict[str, Any], what: str) -> None:
-    "`ValueError` for NaN and infinity in the input of a call: JSON does not have them"
+    "Raise `ValueError` for NaN and infinity in the input of a call: JSON does not have them"
     for b in within(msg['content']):
         if 'input' not in b: continue
         try: dumps(b['input'], allow_nan=False)

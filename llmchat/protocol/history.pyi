@@ -135,7 +135,7 @@ class Dialog:
     def kept(self) -> dict[str, Any]:
         """Return what a saved chat keeps of it, next to its turns"""
 def check_numbers(msg: dict[str, Any], what: str) -> None:
-    """`ValueError` for NaN and infinity in the input of a call: JSON does not have them"""
+    """Raise `ValueError` for NaN and infinity in the input of a call: JSON does not have them"""
 def names_container(container: Any) -> bool:
     """Does this setting say in which container code runs? It may say only what a new one shall have"""
 def sendable(h: list[dict[str, Any]], container: Any=None, unsent: Collection[tuple[str, str]]=...) -> list[dict[str, Any]]:

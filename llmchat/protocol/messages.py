@@ -32,7 +32,7 @@ def check_text(s: str, what: str = 'The content') -> str:
 
 # %% ../../nbs/protocol/01_messages.ipynb #5c66b778
 def check_image(data: bytes, what: str = 'The content') -> None:
-    "`ValueError` for an image that is damaged or too large"
+    "Raise `ValueError` for an image that is damaged or too large"
     size, sent = image_size(data), (len(data) + 2) // 3 * 4
     if sent > max_image:
         raise ValueError(f'{what} is too large for an image: {sent:,} bytes as sent, at most {max_image:,} are '

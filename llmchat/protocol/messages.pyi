@@ -9,7 +9,7 @@ __all__ = ['check_text', 'check_image', 'media_block', 'grey_image', 'array_imag
 def check_text(s: str, what: str='The content') -> str:
     """Return a text as it is; `ValueError` if it is blank, or not valid Unicode"""
 def check_image(data: bytes, what: str='The content') -> None:
-    """`ValueError` for an image that is damaged or too large"""
+    """Raise `ValueError` for an image that is damaged or too large"""
 def media_block(data: bytes, what: str='The content') -> dict[str, Any]:
     """Encode a file for a request; `ValueError` for what the API does not take"""
 def grey_image(im: Any) -> Any:

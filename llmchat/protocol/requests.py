@@ -106,7 +106,7 @@ def check_names(
     known: Container[str], # Names that there are
     what: str # What has the settings, such as `'a call'`
 ) -> None:
-    "`TypeError` for a setting that there is not, with the one that was meant"
+    "Raise `TypeError` for an unknown setting, and name the one that was meant"
     for k in given:
         if k in known: continue
         meant = other_names.get(k) or next(iter(get_close_matches(k, list(known), 1)), None)
@@ -166,7 +166,7 @@ def budget_settings(n: int, maxtok: int, info: Any) -> dict[str, Any]:
 def mk_tool_choice(
     choose: str | bool | dict[str, Any] | None # None: auto; True: any; False: none; a name: that tool; a dict: as it is
 ) -> dict[str, Any]: # For `tool_choice`
-    "The API's form of a choice of tools"
+    "Return the API's form of a choice of tools"
     if isinstance(choose, dict): return choose
     if isinstance(choose, str): return dict(type='tool', name=choose)
     return dict(type='auto' if choose is None else 'any' if choose else 'none')
@@ -217,7 +217,7 @@ def check_able(
     info: Any, # The API's `ModelInfo` of the model; None: assume that it can do what is asked
     notes: Noted | None = None # What is known of its messages; None: nothing yet
 ) -> None:
-    "`ValueError` if the model cannot do what a request takes"
+    "Raise `ValueError` if the model cannot do what a request takes"
     for k, where in needs(req, notes).items() if info is not None else ():
         if can(info, *k.split('.')) is not False: continue
         no, instead = cannot[k.partition('.')[0]]
@@ -234,7 +234,7 @@ def pages(b: dict[str, Any]) -> int:
 
 # %% ../../nbs/protocol/08_requests.ipynb #ec4aa3d5
 def check_sides(sizes: list[Any]) -> None:
-    "`ValueError` for a picture that is too large for a request with so many; `None` is one of an unknown size"
+    "Raise `ValueError` for a picture that is too large beside so many others; `None` is one of unknown size"
     many = len(sizes) > few_pictures
     for size in filter(None, sizes):
         if max(size) <= max_side[many]: continue
@@ -246,7 +246,7 @@ def check_media(
     msgs: list[dict[str, Any]], # A dialog that ends with what is new
     info: Any # The API's `ModelInfo` of the model; None: not known
 ) -> None:
-    "`ValueError` if there is more in a dialog than a request to the model may have"
+    "Raise `ValueError` if there is more in a dialog than a request to the model may have"
     blocks, most = [b for m in msgs for b in within(m['content'])], most_media(nested_attr(info, 'max_input_tokens'))
     check_sides(pictures := [p for f in noted(msgs).values() for p in f.pictures])
     counts = {'pictures': len(pictures), 'pages of PDFs': sum(map(pages, blocks))}
@@ -260,12 +260,12 @@ def check_media(
 def long_wait(
     maxtok: int # Most tokens that the reply may have
 ) -> float | None: # Seconds; None: the SDK's own timeout will do
-    "How long to wait for a long reply that is not streamed: the SDK's estimate, which it refuses to act on"
+    "Return how long to wait for a long reply that is not streamed: the SDK's estimate"
     return max(600, 3600 * maxtok / 128_000) if maxtok > 8192 else None
 
 # %% ../../nbs/protocol/08_requests.ipynb #02dd9015
 def last_marks(o: Any, left: int) -> tuple[Any, int]:
-    "`o` with only the last `left` cache breakpoints, and how many more it could have had"
+    "Return `o` with only the last `left` cache breakpoints, and how many more it could have had"
     if isinstance(o, list):
         items = []
         for x in reversed(o):
@@ -310,7 +310,7 @@ def remember(req: dict[str, Any], prefill: bool, free: int) -> None:
 
 # %% ../../nbs/protocol/08_requests.ipynb #22eb98f5
 def check_settings(model: Any, maxtok: Any, prefill: Any, thinks: bool, kw: dict[str, Any]) -> None:
-    "`ValueError` or `TypeError` for a setting that no request can have"
+    "Raise `ValueError` or `TypeError` for a setting that no request can have"
     need_model(model)
     if isinstance(maxtok, bool) or not isinstance(maxtok, int) or maxtok < 0:
         raise ValueError(f'maxtok is {maxtok!r}; it is the most tokens that the reply may have')

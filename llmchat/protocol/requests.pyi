@@ -69,7 +69,7 @@ class NewChat(ChatSettings, ClientSettings, total=False):
 client_settings: Any
 other_names: Any
 def check_names(given: Iterable[str], known: Container[str], what: str) -> None:
-    """`TypeError` for a setting that there is not, with the one that was meant
+    """Raise `TypeError` for an unknown setting, and name the one that was meant
 
     Args:
         given: Names of settings
@@ -94,7 +94,7 @@ def effort_settings(think: str, maxtok: int, info: Any) -> dict[str, Any]:
 def budget_settings(n: int, maxtok: int, info: Any) -> dict[str, Any]:
     """Return arguments that ask for thinking by budget"""
 def mk_tool_choice(choose: str | bool | dict[str, Any] | None) -> dict[str, Any]:
-    """The API's form of a choice of tools
+    """Return the API's form of a choice of tools
 
     Args:
         choose: None: auto; True: any; False: none; a name: that tool; a dict: as it is
@@ -117,7 +117,7 @@ def needs(req: dict[str, Any], notes: Noted | None=None) -> dict[str, str]:
         Where in the request, by name of the capability as in the SDK's `ModelCapabilities`"""
 cannot: Any
 def check_able(req: dict[str, Any], info: Any, notes: Noted | None=None) -> None:
-    """`ValueError` if the model cannot do what a request takes
+    """Raise `ValueError` if the model cannot do what a request takes
 
     Args:
         req: Arguments of the SDK's `messages.create`
@@ -126,15 +126,15 @@ def check_able(req: dict[str, Any], info: Any, notes: Noted | None=None) -> None
 def pages(b: dict[str, Any]) -> int:
     """Return how many pages a block adds to a request, as far as they can be counted"""
 def check_sides(sizes: list[Any]) -> None:
-    """`ValueError` for a picture that is too large for a request with so many; `None` is one of an unknown size"""
+    """Raise `ValueError` for a picture that is too large beside so many others; `None` is one of unknown size"""
 def check_media(msgs: list[dict[str, Any]], info: Any) -> None:
-    """`ValueError` if there is more in a dialog than a request to the model may have
+    """Raise `ValueError` if there is more in a dialog than a request to the model may have
 
     Args:
         msgs: A dialog that ends with what is new
         info: The API's `ModelInfo` of the model; None: not known"""
 def long_wait(maxtok: int) -> float | None:
-    """How long to wait for a long reply that is not streamed: the SDK's estimate, which it refuses to act on
+    """Return how long to wait for a long reply that is not streamed: the SDK's estimate
 
     Args:
         maxtok: Most tokens that the reply may have
@@ -142,7 +142,7 @@ def long_wait(maxtok: int) -> float | None:
     Returns:
         Seconds; None: the SDK's own timeout will do"""
 def last_marks(o: Any, left: int) -> tuple[Any, int]:
-    """`o` with only the last `left` cache breakpoints, and how many more it could have had"""
+    """Return `o` with only the last `left` cache breakpoints, and how many more it could have had"""
 def budget_marks(req: dict[str, Any], notes: Noted) -> int:
     """Leave no more cache breakpoints in a request than the API takes
 
@@ -156,7 +156,7 @@ reach: int
 def remember(req: dict[str, Any], prefill: bool, free: int) -> None:
     """Put breakpoints where the API's own does not do: before a prefill, and where the request before ended, far back"""
 def check_settings(model: Any, maxtok: Any, prefill: Any, thinks: bool, kw: dict[str, Any]) -> None:
-    """`ValueError` or `TypeError` for a setting that no request can have"""
+    """Raise `ValueError` or `TypeError` for a setting that no request can have"""
 def merge(req: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
     """Put `more` into `req`, and return that; dicts under the same name are merged"""
 def mk_settings(model: str, info: Any=None, sp: str | list[dict[str, Any]]='', temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stop: str | list[str] | None=None, tools: Iterable[dict[str, Any]] | None=None, tool_choice: Any=None, cache: bool=False, **kw: Any) -> dict[str, Any]:

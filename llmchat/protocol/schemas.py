@@ -43,7 +43,7 @@ def weak_cache(make: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 # %% ../../nbs/protocol/05_schemas.ipynb #7a6010b3
 def _sources(cls: type) -> Iterator[str]:
-    "What `cls` may have been written in: its own source, or else the cells, the newest first"
+    "Yield what `cls` may have been written in: its own source, or else the cells, the newest first"
     try: yield dedent(inspect.getsource(cls))
     except (OSError, TypeError):
         cells = reversed(linecache.cache.values()) if cls.__module__ == '__main__' else ()
@@ -51,7 +51,7 @@ def _sources(cls: type) -> Iterator[str]:
 
 # %% ../../nbs/protocol/05_schemas.ipynb #fcb93e47
 def _comments(src: str, cls: type) -> dict[str, str]:
-    "The comments beside or above the fields of `cls` in a source that has it"
+    "Return the comments beside or above the fields of `cls` in a source that has it"
     nodes = (n for n in ast.walk(ast.parse(src)) if isinstance(n, ast.ClassDef) and n.name == cls.__name__)
     fields = {n.target.id: n for c in nodes for n in c.body if isinstance(n, ast.AnnAssign) and hasattr(n.target, 'id')}
     if not fields or fields.keys() - inspect.get_annotations(cls): return {}
@@ -134,7 +134,7 @@ def is_typed_dict(T: Any) -> bool:
     return inspect.isclass(T) and issubclass(T, dict) and hasattr(T, '__total__')
 
 def _key(T: Any, k: str, hint: Any) -> tuple[Any, inspect.Parameter]:
-    "The type of a key of a `TypedDict`, and a parameter that may be left out if the key may"
+    "Return the type of a key of a `TypedDict`, and a parameter that is optional if the key is"
     if get_origin(hint) in (NotRequired, Required): hint, = get_args(hint)
     may = ... if k in T.__optional_keys__ else inspect.Parameter.empty
     return hint, inspect.Parameter('_', inspect.Parameter.KEYWORD_ONLY, default=may)
@@ -174,7 +174,7 @@ def with_default(T: Any, default: Any) -> tuple[Any, dict[str, Any]]:
 
 # %% ../../nbs/protocol/05_schemas.ipynb #49f6f3ae
 def _args(T: Any) -> tuple[Any, ...]:
-    "The types that a type is written with"
+    "Return the types that a type is written with"
     if get_origin(T) is Annotated: return T.__origin__,
     return () if get_origin(T) is Literal else tuple(a for a in get_args(T) if not isinstance(a, list))
 
@@ -203,7 +203,7 @@ def readable_type(T: Any, made: dict[Any, Any] | None = None) -> Any:
 
 # %% ../../nbs/protocol/05_schemas.ipynb #b75ed3d7
 def _stand_in(T: type, made: dict[Any, Any]) -> type:
-    "What Pydantic reads in place of a class, and makes instances of that by its constructor"
+    "Return what Pydantic reads in place of a class, to make instances of that by its constructor"
     from pydantic_core import core_schema as cs
     ref, inside = f'{T.__module__}.{T.__qualname__}:{id(T)}', []
     about, docs = described(T)
@@ -251,7 +251,7 @@ def add_docs(schema: dict[str, Any], cls: Any) -> dict[str, Any]:
 # %% ../../nbs/protocol/05_schemas.ipynb #06943472
 @functools.cache
 def _generator() -> Any:
-    "Pydantic's schema generator, with what classes say of themselves, and without a title for every field"
+    "Return Pydantic's schema generator, with what classes say of themselves, and without a title for every field"
     from pydantic.json_schema import GenerateJsonSchema as Generate
     class Plain(Generate):
         def field_title_should_be_set(self, schema: Any) -> bool: return False
@@ -293,7 +293,7 @@ class Tool:
 
 # %% ../../nbs/protocol/05_schemas.ipynb #346ee5d3
 def check_keys(name: str, schema: Any) -> None:
-    "`ValueError` for a parameter with a name that the API does not take"
+    "Raise `ValueError` for a parameter with a name that the API does not take"
     props = schema.get('properties') if isinstance(schema, dict) else None
     if bad := [k for k in props or () if not re_key.fullmatch(k)]:
         raise ValueError(f'{name}: the API takes no parameter of the name {bad[0]!r}: it has to be 1 to 64 letters '
@@ -301,7 +301,7 @@ def check_keys(name: str, schema: Any) -> None:
 
 # %% ../../nbs/protocol/05_schemas.ipynb #0cc9ba1d
 def check_properties(name: str, schema: dict[str, Any]) -> None:
-    "`TypeError` or `ValueError` for a schema of arguments that says nothing of them, or has names that the API refuses"
+    "Raise `TypeError` or `ValueError` for a schema that is not one of arguments, or has names that the API refuses"
     if schema.get('type') != 'object': raise TypeError(f'{name} has no named arguments, and a tool has nothing else.')
     vague = first(k for k, p in schema.get('properties', {}).items() if not p.keys() - {'description', 'default'})
     if vague:

@@ -92,9 +92,9 @@ class Tool:
     def name(self) -> str: ...
     def __reduce__(self) -> tuple[Any, ...]: ...
 def check_keys(name: str, schema: Any) -> None:
-    """`ValueError` for a parameter with a name that the API does not take"""
+    """Raise `ValueError` for a parameter with a name that the API does not take"""
 def check_properties(name: str, schema: dict[str, Any]) -> None:
-    """`TypeError` or `ValueError` for a schema of arguments that says nothing of them, or has names that the API refuses"""
+    """Raise `TypeError` or `ValueError` for a schema that is not one of arguments, or has names that the API refuses"""
 def check_name(f: Any) -> str:
     """Return the name of what can be a tool; `TypeError` or `ValueError` for what cannot"""
 class ToolSchema(dict[str, Any]):

@@ -28,7 +28,7 @@ else: anthropic = LazyModule('anthropic')
 # %% ../../nbs/sandbox/00_models.ipynb #6f12e0d3
 @cache
 def model_facts() -> Json: # With `date`, `sources`, `models` (ids, newest first), `aliases` and `facts`
-    "What is known of Claude's models"
+    "Return what is known of Claude's models"
     from importlib.resources import files
     return json.loads((files('llmchat.sandbox')/'models.json').read_text(encoding='utf-8'))
 
@@ -37,7 +37,7 @@ def fact_source(
     id: str, # Model id
     fact: str, # Such as `max_tokens`, or a capability such as `effort.max`
 ) -> str | None: # None: nothing is said of it
-    "Where a fact about a model is from"
+    "Return where a fact about a model is from"
     for f in model_facts()['facts']:
         if id in f['models'] and fact in f['says']: return model_facts()['sources'][f['source']]
     return None
@@ -49,7 +49,7 @@ def capabilities(
     path: str = '', # Where `T` is
     ok: bool = True, # Is there what `T` is a part of?
 ) -> Json:
-    "The capabilities that a type names, all supported but those in `no` and what is below them"
+    "Return the capabilities that a type names, all supported but those in `no` and what is below them"
     res: Json = {}
     for k, f in T.model_fields.items():
         at = f'{path}.{k}' if path else k
@@ -68,7 +68,7 @@ def mk_model(
     min_cache: int = 1024, # Tokens; a shorter prompt is not cached
     **kw: Any, # Other fields of the SDK's `ModelInfo`, such as `lifecycle`, and of `beside`
 ) -> Json: # `ModelInfo` as JSON, and what the API does not say
-    "A model of which everything is supported but `no`"
+    "Return a model of which everything is supported but `no`"
     line = next((o for o in get_args(anthropic.types.ModelLine) if o in id), None)
     caps = capabilities(anthropic.types.ModelCapabilities, listify(no))
     return dict(type='model', id=id, display_name=id, created_at='2026-01-01T00:00:00Z', line=line,
@@ -80,7 +80,7 @@ fields = 'max_input_tokens', 'max_tokens', 'created_at', 'deprecated_at', 'retir
 
 @cache
 def known_models() -> dict[str, Json]: # By id, also by alias
-    "The models of the file"
+    "Return the models of the file"
     says: dict[str, Json] = {id: {} for id in model_facts()['models']}
     for f in model_facts()['facts']:
         for id in f['models']: says[id] |= f['says']
@@ -88,7 +88,7 @@ def known_models() -> dict[str, Json]: # By id, also by alias
     return res | {alias: res[a['model']] for alias, a in model_facts()['aliases'].items()}
 
 def _described(id: str, says: Json) -> Json:
-    "The model of which the file says this"
+    "Return the model of which the file says this"
     given = {k: f'{v}T00:00:00Z' if k.endswith('_at') else v for k, v in says.items() if k in fields}
     return mk_model(id, [k for k, v in says.items() if v is False and k not in fields], **given)
 
@@ -96,7 +96,7 @@ def _described(id: str, says: Json) -> Json:
 def mk_models(
     models: Iterable[Any] | None = None, # More models: ids, or what `mk_model` makes; None: those of the file alone
 ) -> dict[str, Json]: # By id, also by alias; those that were given come first
-    "The models of a sandbox"
+    "Return the models of a sandbox"
     known = known_models()
     named = ((m, known.get(m) or mk_model(m)) if isinstance(m, str) else (m['id'], m) for m in models or ())
     given = dict(named)
@@ -107,7 +107,7 @@ def find_known(
     models: dict[str, Json], # By id
     id: str, # Model id, also that of a cloud
 ) -> Json | None: # None: there is no such model
-    "The model of an id"
+    "Return the model of an id"
     return models.get(id) or models.get(re.sub(r'^(\w+\.)?anthropic\.|-v\d(:\d+)?$', '', id).replace('@', '-'))
 
 # %% ../../nbs/sandbox/00_models.ipynb #59ca7b0e
@@ -115,7 +115,7 @@ def as_of(
     model: Json, # As `mk_model` makes it
     day: str, # Such as '2026-11-28'
 ) -> Json: # Its `lifecycle` and days as they were then
-    "A model as it is on a day"
+    "Return a model as it is on a day"
     since, until = ((model[k] or '')[:10] for k in ('deprecated_at', 'retires_at'))
     if not since: return model
     if day < since: return model | dict(lifecycle='active', deprecated_at=None, retires_at=None)
@@ -125,5 +125,5 @@ def listed(
     model: Json, # As `mk_model` makes it
     day: str, # Such as '2026-11-28'
 ) -> Json: # `ModelInfo` as JSON
-    "What the API says of a model on a day"
+    "Return what the API says of a model on a day"
     return {k: v for k, v in as_of(model, day).items() if k not in beside}

@@ -7,12 +7,12 @@ from typing import Any
 __all__ = ['beside', 'fields', 'model_facts', 'fact_source', 'capabilities', 'mk_model', 'known_models', 'mk_models', 'find_known', 'as_of', 'listed']
 
 def model_facts() -> Json:
-    """What is known of Claude's models
+    """Return what is known of Claude's models
 
     Returns:
         With `date`, `sources`, `models` (ids, newest first), `aliases` and `facts`"""
 def fact_source(id: str, fact: str) -> str | None:
-    """Where a fact about a model is from
+    """Return where a fact about a model is from
 
     Args:
         id: Model id
@@ -21,7 +21,7 @@ def fact_source(id: str, fact: str) -> str | None:
     Returns:
         None: nothing is said of it"""
 def capabilities(T: Any, no: Iterable[str]=..., path: str='', ok: bool=True) -> Json:
-    """The capabilities that a type names, all supported but those in `no` and what is below them
+    """Return the capabilities that a type names, all supported but those in `no` and what is below them
 
     Args:
         T: A type of the SDK, such as `ModelCapabilities`
@@ -30,7 +30,7 @@ def capabilities(T: Any, no: Iterable[str]=..., path: str='', ok: bool=True) -> 
         ok: Is there what `T` is a part of?"""
 beside: tuple[str, str, str, str, str, str, str]
 def mk_model(id: str, no: str | Iterable[str]=..., min_cache: int=1024, **kw: Any) -> Json:
-    """A model of which everything is supported but `no`
+    """Return a model of which everything is supported but `no`
 
     Args:
         id: Model id
@@ -42,12 +42,12 @@ def mk_model(id: str, no: str | Iterable[str]=..., min_cache: int=1024, **kw: An
         `ModelInfo` as JSON, and what the API does not say"""
 fields: tuple[str, str, str, str, str, Any]
 def known_models() -> dict[str, Json]:
-    """The models of the file
+    """Return the models of the file
 
     Returns:
         By id, also by alias"""
 def mk_models(models: Iterable[Any] | None=None) -> dict[str, Json]:
-    """The models of a sandbox
+    """Return the models of a sandbox
 
     Args:
         models: More models: ids, or what `mk_model` makes; None: those of the file alone
@@ -55,7 +55,7 @@ def mk_models(models: Iterable[Any] | None=None) -> dict[str, Json]:
     Returns:
         By id, also by alias; those that were given come first"""
 def find_known(models: dict[str, Json], id: str) -> Json | None:
-    """The model of an id
+    """Return the model of an id
 
     Args:
         models: By id
@@ -64,7 +64,7 @@ def find_known(models: dict[str, Json], id: str) -> Json | None:
     Returns:
         None: there is no such model"""
 def as_of(model: Json, day: str) -> Json:
-    """A model as it is on a day
+    """Return a model as it is on a day
 
     Args:
         model: As `mk_model` makes it
@@ -73,7 +73,7 @@ def as_of(model: Json, day: str) -> Json:
     Returns:
         Its `lifecycle` and days as they were then"""
 def listed(model: Json, day: str) -> Json:
-    """What the API says of a model on a day
+    """Return what the API says of a model on a day
 
     Args:
         model: As `mk_model` makes it

@@ -37,7 +37,7 @@ else: anthropic,httpx2 = map(LazyModule, ('anthropic', 'httpx2'))
 Reply: TypeAlias = Any # see the vocabulary
 
 def plain(o: Any) -> Any:
-    "`o`, as a dict if it is an object of the SDK"
+    "Return `o`, as a dict if it is an object of the SDK"
     return o.to_dict(mode='json') if hasattr(o, 'to_dict') else o
 
 # %% ../../nbs/sandbox/07_responses.ipynb #e257e16d
@@ -49,7 +49,7 @@ def reply_block(
     block: Any, # str, block dict, or block of the SDK
     uid: str = '0001_0', # Ends the id of a tool call that has none
 ) -> Json: # TypeError if it cannot be a block
-    "One content block as the API writes it"
+    "Return one content block as the API writes it"
     block = plain(block)
     if isinstance(block, str): return {'type': 'text', 'text': block}
     if not isinstance(block, dict) or 'type' not in block:
@@ -66,7 +66,7 @@ def tool_use(
     name: str, # Tool to call
     /, **inp: Any, # Its arguments
 ) -> Json: # `tool_use` block for a script
-    "A call of the tool `name`"
+    "Return a call of the tool `name`"
     return {'type': 'tool_use', 'name': name, 'input': inp}
 
 # %% ../../nbs/sandbox/07_responses.ipynb #c4f0437a
@@ -76,7 +76,7 @@ message_fields = ('model', 'id', 'type', 'role', 'content', 'stop_reason', 'stop
 def message_fields_of(
     reply: Reply, # Any kind of reply that becomes a message
 ) -> Json: # ValueError if there is one that no message has
-    "The fields of the message that a reply says something about"
+    "Return the fields of the message that a reply says something about"
     reply = plain(reply)
     is_msg = isinstance(reply, dict) and reply.get('type', 'message') == 'message'
     given: Json = reply if is_msg else {'content': reply}
@@ -88,7 +88,7 @@ def stop_reason(
     given: Json, # Fields of a message
     content: list[Json], # Its blocks
 ) -> str:
-    "Why a message ends, where it does not say"
+    "Return why a message ends, where it does not say"
     if any(b['type'] == 'tool_use' for b in content): return 'tool_use'
     return 'stop_sequence' if given.get('stop_sequence') else 'end_turn'
 
@@ -99,7 +99,7 @@ def mk_reply(
     n: int = 1, # Number of the call, for ids
     known: Callable[[Json], Json] = lambda given: {}, # For what is given: `usage` of the input, `diagnostics`
 ) -> Json: # TypeError, ValueError if it cannot be a message
-    "The message that `reply` is short for"
+    "Return the message that `reply` is short for"
     body, given = body or {}, message_fields_of(reply)
     content = [reply_block(b, f'{n:04}_{i}') for i,b in enumerate(listify(given.get('content')))]
     msg = dict(model=body.get('model', 'sandbox'), id=f'msg_{n:04}', type='message', role='assistant',
@@ -113,7 +113,7 @@ def pieces(
     text: str,
     size: int | None = None, # Characters; None: about a word
 ) -> list[str]:
-    "A text in pieces"
+    "Return a text in pieces"
     return re.findall(r'\s*\S{1,12}|\s+' if size is None else f'(?s:.{{1,{size}}})', text)
 
 filled: dict[str, dict[str, type]] = dict(text=dict(text=str, citations=list),
@@ -123,7 +123,7 @@ filled: dict[str, dict[str, type]] = dict(text=dict(text=str, citations=list),
 def opened(
     block: Json, # A whole block
 ) -> Json:
-    "A block as it starts: what deltas will fill is empty"
+    "Return a block as it starts: what deltas will fill is empty"
     return block | {k: empty() for k, empty in filled.get(block['type'], {}).items() if block.get(k)}
 
 # %% ../../nbs/sandbox/07_responses.ipynb #6a01180a
@@ -131,7 +131,7 @@ def deltas(
     block: Json, # A whole block
     size: int | None = None, # Characters; None: about a word
 ) -> list[Json]:
-    "The deltas that fill an opened `block`; none for a block that comes whole"
+    "Return the deltas that fill an opened `block`; none for a block that comes whole"
     match block:
         case {'type': 'text', 'text': text}:
             cites = [dict(type='citations_delta', citation=c) for c in block.get('citations') or []]
@@ -153,7 +153,7 @@ totals = ('input_tokens', 'cache_creation_input_tokens', 'cache_read_input_token
 def started(
     msg: Json, # A whole message
 ) -> Json:
-    "A message as its stream starts: no content, no end, one token"
+    "Return a message as its stream starts: no content, no end, one token"
     usage = {k: v for k, v in msg['usage'].items() if k not in totals[4:]} | {'output_tokens': 1}
     empty = {k: None for k in (*late, 'context_management') if k in msg}
     return msg | empty | {'content': [], 'usage': usage}
@@ -163,7 +163,7 @@ def mk_events(
     msg: Json, # Whole message, from `mk_reply`
     delta: int | None = None, # Characters in a delta; None: about a word
 ) -> list[Json]:
-    "The events that stream `msg`"
+    "Return the events that stream `msg`"
     res: list[Json] = [dict(type='message_start', message=started(msg))]
     for i,b in enumerate(msg['content']):
         res.append(dict(type='content_block_start', index=i, content_block=opened(b)))
@@ -179,7 +179,7 @@ def mk_events(
 def sse(
     events: Iterable[Json],
 ) -> list[bytes]: # One item an event
-    "Events in the API's wire format, server-sent events"
+    "Return events in the API's wire format, server-sent events"
     return [f"event: {e['type']}\ndata: {dumps(e)}\n\n".encode() for e in events]
 
 # %% ../../nbs/sandbox/07_responses.ipynb #94676ac8
@@ -192,7 +192,7 @@ class Fail:
     headers: dict[str, str] = field(default_factory=dict) # Such as `retry-after`, in seconds
 
     def body(self, request_id: str) -> Json:
-        "The error in the API's shape"
+        "Return the error in the API's shape"
         kind = error_type(self.status)
         known = error_types[kind].status == self.status
         text = error_types[kind].text if known else f'HTTP status {self.status}'
@@ -214,7 +214,7 @@ class Cut:
             raise ValueError("Cut needs one of `events`, `bytes` and `share`")
 
     def begin(self, chunks: list[Any]) -> list[Any]:
-        "What arrives of `chunks`"
+        "Return what arrives of `chunks`"
         if self.events is not None: return chunks[:self.events]
         n = self.bytes if self.share is None else int(self.share * sum(map(len, chunks)))
         starts = accumulate(map(len, chunks), initial=0)
@@ -236,7 +236,7 @@ def json_response(
     status: int = 200, # HTTP status
     headers: Json | None = None, # More headers
 ) -> Response:
-    "An answer of JSON"
+    "Return an answer of JSON"
     head = {'content-type': 'application/json'} | (headers or {})
     return Response(status, head, [dumps(data).encode()])
 
@@ -245,14 +245,14 @@ def fail_response(
     fail: Fail, # What went wrong
     rid: str, # Id of the request
 ) -> Response:
-    "An answer that says so"
+    "Return a response that reports a failure"
     return json_response(fail.body(rid), fail.status, fail.headers)
 
 # %% ../../nbs/sandbox/07_responses.ipynb #aa7b94a6
 def whole_events(
     chunks: list[bytes], # Of a stream
 ) -> list[bytes]:
-    "Events without half a one at their end"
+    "Return the events that are whole, without half of one at the end"
     return [*chunks[:-1], b''.join(chunks[-1].rpartition(b'\n\n')[:2])] if chunks else []
 
 def cut_response(
@@ -260,7 +260,7 @@ def cut_response(
     ans: Any, # An `Response`; what is none is passed on
     rid: str = '', # Id of the request
 ) -> Any:
-    "The beginning of an answer, and what follows it"
+    "Return the beginning of an answer, and what follows it"
     if not isinstance(ans, Response): return ans
     streamed, data = 'event-stream' in ans.headers.get('content-type', ''), b''.join(ans.chunks)
     chunks = cut.begin(re.findall(rb'(?s).+?\n\n|.+', data) if streamed else [data])
@@ -278,7 +278,7 @@ def mk_response(
     delta: int | None = None, # Characters in a delta; None: about a word
     known: Callable[[Json], Json] = lambda given: {}, # As for `mk_reply`; asked only if it comes to a message
 ) -> Any:
-    "What the API answers to `body`; an exception, an `Response` or an `httpx2.Response` is passed on"
+    "Return what the API answers to `body`; an exception, a `Response` or an `httpx2.Response` is passed on"
     if callable(reply): return mk_response(reply(body), body, n, rid, delta, known)
     if isinstance(reply, (BaseException, Response, httpx2.Response)): return reply
     if isinstance(reply, Fail): return fail_response(reply, rid)

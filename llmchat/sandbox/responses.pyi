@@ -10,12 +10,12 @@ __all__ = ['Reply', 'prefixes', 'direct', 'needed', 'message_fields', 'filled', 
 
 Reply = Any
 def plain(o: Any) -> Any:
-    """`o`, as a dict if it is an object of the SDK"""
+    """Return `o`, as a dict if it is an object of the SDK"""
 prefixes: Any
 direct: Any
 needed: Any
 def reply_block(block: Any, uid: str='0001_0') -> Json:
-    """One content block as the API writes it
+    """Return one content block as the API writes it
 
     Args:
         block: str, block dict, or block of the SDK
@@ -24,7 +24,7 @@ def reply_block(block: Any, uid: str='0001_0') -> Json:
     Returns:
         TypeError if it cannot be a block"""
 def tool_use(name: str, /, **inp: Any) -> Json:
-    """A call of the tool `name`
+    """Return a call of the tool `name`
 
     Args:
         name: Tool to call
@@ -34,7 +34,7 @@ def tool_use(name: str, /, **inp: Any) -> Json:
         `tool_use` block for a script"""
 message_fields: tuple[str, str, str, str, str, str, str, str, str, str, str, str]
 def message_fields_of(reply: Reply) -> Json:
-    """The fields of the message that a reply says something about
+    """Return the fields of the message that a reply says something about
 
     Args:
         reply: Any kind of reply that becomes a message
@@ -42,13 +42,13 @@ def message_fields_of(reply: Reply) -> Json:
     Returns:
         ValueError if there is one that no message has"""
 def stop_reason(given: Json, content: list[Json]) -> str:
-    """Why a message ends, where it does not say
+    """Return why a message ends, where it does not say
 
     Args:
         given: Fields of a message
         content: Its blocks"""
 def mk_reply(reply: Reply, body: Json | None=None, n: int=1, known: Callable[[Json], Json]=...) -> Json:
-    """The message that `reply` is short for
+    """Return the message that `reply` is short for
 
     Args:
         reply: str, block, list of both, message dict with any of its fields, or SDK message
@@ -59,18 +59,18 @@ def mk_reply(reply: Reply, body: Json | None=None, n: int=1, known: Callable[[Js
     Returns:
         TypeError, ValueError if it cannot be a message"""
 def pieces(text: str, size: int | None=None) -> list[str]:
-    """A text in pieces
+    """Return a text in pieces
 
     Args:
         size: Characters; None: about a word"""
 filled: dict[str, dict[str, type]]
 def opened(block: Json) -> Json:
-    """A block as it starts: what deltas will fill is empty
+    """Return a block as it starts: what deltas will fill is empty
 
     Args:
         block: A whole block"""
 def deltas(block: Json, size: int | None=None) -> list[Json]:
-    """The deltas that fill an opened `block`; none for a block that comes whole
+    """Return the deltas that fill an opened `block`; none for a block that comes whole
 
     Args:
         block: A whole block
@@ -78,18 +78,18 @@ def deltas(block: Json, size: int | None=None) -> list[Json]:
 late: tuple[str, str, str, str]
 totals: tuple[str, str, str, str, str, str]
 def started(msg: Json) -> Json:
-    """A message as its stream starts: no content, no end, one token
+    """Return a message as its stream starts: no content, no end, one token
 
     Args:
         msg: A whole message"""
 def mk_events(msg: Json, delta: int | None=None) -> list[Json]:
-    """The events that stream `msg`
+    """Return the events that stream `msg`
 
     Args:
         msg: Whole message, from `mk_reply`
         delta: Characters in a delta; None: about a word"""
 def sse(events: Iterable[Json]) -> list[bytes]:
-    """Events in the API's wire format, server-sent events
+    """Return events in the API's wire format, server-sent events
 
     Returns:
         One item an event"""
@@ -101,7 +101,7 @@ class Fail:
     type: str | None = ...
     headers: dict[str, str] = ...
     def body(self, request_id: str) -> Json:
-        """The error in the API's shape"""
+        """Return the error in the API's shape"""
 @dataclass(frozen=True)
 class Cut:
     """An answer of which only the beginning arrives"""
@@ -112,7 +112,7 @@ class Cut:
     then: BaseException | Fail | None = ...
     def __post_init__(self) -> None: ...
     def begin(self, chunks: list[Any]) -> list[Any]:
-        """What arrives of `chunks`"""
+        """Return what arrives of `chunks`"""
 @dataclass
 class Response:
     """What goes back to a client"""
@@ -122,31 +122,31 @@ class Response:
     error: BaseException | None = ...
     tokens: float | None = ...
 def json_response(data: Any, status: int=200, headers: Json | None=None) -> Response:
-    """An answer of JSON
+    """Return an answer of JSON
 
     Args:
         data: What JSON can hold
         status: HTTP status
         headers: More headers"""
 def fail_response(fail: Fail, rid: str) -> Response:
-    """An answer that says so
+    """Return a response that reports a failure
 
     Args:
         fail: What went wrong
         rid: Id of the request"""
 def whole_events(chunks: list[bytes]) -> list[bytes]:
-    """Events without half a one at their end
+    """Return the events that are whole, without half of one at the end
 
     Args:
         chunks: Of a stream"""
 def cut_response(cut: Cut, ans: Any, rid: str='') -> Any:
-    """The beginning of an answer, and what follows it
+    """Return the beginning of an answer, and what follows it
 
     Args:
         ans: An `Response`; what is none is passed on
         rid: Id of the request"""
 def mk_response(reply: Reply, body: Json, n: int=1, rid: str='', delta: int | None=None, known: Callable[[Json], Json]=...) -> Any:
-    """What the API answers to `body`; an exception, an `Response` or an `httpx2.Response` is passed on
+    """Return what the API answers to `body`; an exception, a `Response` or an `httpx2.Response` is passed on
 
     Args:
         reply: Any kind of reply

@@ -60,7 +60,7 @@ class Request:
 def read_request(
     request: httpx2.Request, # As it comes from a client
 ) -> Request:
-    "What is asked"
+    "Return the parts of a request"
     return Request(request.method, request.url.path, request.content, request.headers, request.url.params)
 
 # %% ../../nbs/sandbox/10_routes.ipynb #59a208c7
@@ -69,7 +69,7 @@ def page(
     query: Any = (), # The request's `limit`, `after_id`, `before_id`
     limit: int = 20, # Items in a page where the request says nothing
 ) -> Json | Fail:
-    "One page of `items`, in the API's shape"
+    "Return one page of `items`, in the API's shape"
     items,query = list(items),dict(query)
     ids,n = [o['id'] for o in items],str(query.get('limit', limit))
     if not (n.isdecimal() and 1 <= (n := int(n)) <= 1000): return Fail(400, f'limit: must be from 1 to 1000, not {n}')
@@ -89,7 +89,7 @@ def find_route(
     method: str, # Such as 'GET'
     path: str, # Such as '/v1/models/claude-x'
 ) -> tuple[Handler | None, list[str]]: # Handler and ids; None if there is none
-    "What answers a request"
+    "Return what answers a request"
     parts = [method, *path.split('/')[1:]]
     for route,handler in routes.items():
         wanted = route.replace(' ', '').split('/')

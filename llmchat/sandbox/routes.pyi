@@ -34,12 +34,12 @@ class Request:
         """Does it ask for a message?"""
     def __repr__(self) -> str: ...
 def read_request(request: httpx2.Request) -> Request:
-    """What is asked
+    """Return the parts of a request
 
     Args:
         request: As it comes from a client"""
 def page(items: Iterable[Json], query: Any=..., limit: int=20) -> Json | Fail:
-    """One page of `items`, in the API's shape
+    """Return one page of `items`, in the API's shape
 
     Args:
         items: All there are, each with an `id`
@@ -47,7 +47,7 @@ def page(items: Iterable[Json], query: Any=..., limit: int=20) -> Json | Fail:
         limit: Items in a page where the request says nothing"""
 Handler = Callable[..., Any]
 def find_route(routes: dict[str, Handler], method: str, path: str) -> tuple[Handler | None, list[str]]:
-    """What answers a request
+    """Return what answers a request
 
     Args:
         routes: Handlers by method and path

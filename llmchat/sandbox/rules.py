@@ -37,7 +37,7 @@ class BlockAt(NamedTuple):
 def blocks_within(
     block: Json, # A content block
 ) -> tuple[str, Any]: # Path, and the blocks; a str or None where there are none
-    "What a block holds of other blocks"
+    "Return what a block holds of other blocks"
     if block['type'] == 'tool_result': return 'tool_result.content', block.get('content')
     if block['type'] == 'document' and block['source'].get('type') == 'content':
         return 'document.source.content', block['source']['content']
@@ -50,7 +50,7 @@ def blocks_at(
     role: str, # Of the message
     msg: int, # Its number
 ) -> Iterator[BlockAt]:
-    "Blocks with their places, also those inside others"
+    "Yield blocks with their places, also those inside others"
     for i, b in enumerate(content):
         yield BlockAt(here := f'{at}.{i}', role, b, msg)
         path, inner = blocks_within(b)
@@ -65,7 +65,7 @@ class Turn(NamedTuple):
 def turns_of(
     blocks: list[BlockAt] # All of a dialog
 ) -> list[Turn]:
-    "The turns of a dialog"
+    "Return the turns of a dialog"
     res: list[Turn] = []
     for b in blocks:
         if b.role == 'system' or b.at.count('.') > 3: continue
@@ -99,7 +99,7 @@ class Dialog:
 def of(self: Dialog,
     *kinds: str # Types of blocks
 ) -> Iterator[BlockAt]:
-    "The blocks of these types"
+    "Return the blocks of these types"
     return chain.from_iterable(self.by_kind.get(k, ()) for k in kinds)
 
 # %% ../../nbs/sandbox/01_rules.ipynb #5c91f477
@@ -130,7 +130,7 @@ def key(self: RequestView) -> str | None:
 def get(self: RequestView,
     *path: str # Such as `'thinking', 'type'`
 ) -> Any: # None where there is none
-    "A setting"
+    "Return a setting"
     at: Any = self.body
     for k in path: at = (at or {}).get(k)
     return at
@@ -150,7 +150,7 @@ def lacks(self: RequestView,
 def takes(self: RequestView,
     what: str # Such as `prefill`, `sampling` or `forced_tools`
 ) -> Any: # None: not known
-    "What is known of something that has no capability"
+    "Return what is known of something that has no capability"
     if what in (info := self.info or {}): return info[what]
     adaptive, enabled = (not self.lacks(f'thinking.types.{k}') for k in ('adaptive', 'enabled'))
     return dict(prefill=not adaptive, sampling='all' if not adaptive or enabled else 'default').get(what)
@@ -176,7 +176,7 @@ parts = 'headers', 'size', 'keys', 'info', 'counting', 'bad_schema', 'tokens', '
 def small_request(
     **changes: Any # Settings of the body, or parts of the view; None: without it
 ) -> RequestView:
-    "A small request, with some changes"
+    "Return a small request, with some changes"
     body = dict(model='claude-sonnet-5-5', max_tokens=4096, messages=[hi]) | changes
     view = {k: body.pop(k) for k in parts if k in body}
     headers = {'x-api-key': 'key', 'anthropic-version': versions[-1]} | view.pop('headers', {})
@@ -216,7 +216,7 @@ class Rule:
         return self.source != 'unknown'
 
     def refusal(self, q: RequestView) -> Refusal | None:
-        "What the API answers if `q` breaks this rule"
+        "Return what the API answers if `q` breaks this rule"
         found = next(self.broken(q), None)
         return None if found is None else Refusal(self.status, self.type, self.message.format(**found))
 
@@ -224,7 +224,7 @@ class Rule:
 def shown_request(
     changes: Json # Of a small request
 ) -> str: # In one line of a table; long ones are cut
-    "The changes of a request as text"
+    "Return the changes of a request as text"
     text = dumps({k: v for k, v in changes.items() if not callable(v)})[1:-1]
     text = text if len(text) <= 240 else f'{text[:240]}…'
     return f'`{text}`'.replace('|', '&#124;').replace('``', '')
@@ -260,14 +260,14 @@ def refusal(
     q: RequestView, # A request whose shape is right
     early: bool = False # Only the rules that do not look at the body?
 ) -> Refusal | None: # None: no rule is broken
-    "What the API says of the first rule that a request breaks"
+    "Return what the API says of the first rule that a request breaks"
     return first(filter(None, (r.refusal(q) for r in rules.values() if r.early == early)))
 
 # %% ../../nbs/sandbox/01_rules.ipynb #dd566f07
 def why_refused(
     **changes: Any # As for `small_request`
 ) -> str | None: # None: it is taken
-    "What the API says to a small request"
+    "Return what the API says to a small request"
     no = refusal(small_request(**changes))
     return no and no.message
 
@@ -275,7 +275,7 @@ def why_refused(
 def broken_rules(
     *some: Broken # Functions of the table
 ) -> Table: # AssertionError if one of them is not the first that its example breaks
-    "Rules, each broken by its own example"
+    "Return the rules, each broken by its own example"
     found = Table({f.__name__: rules[f.__name__] for f in some})
     for r in found.values():
         q = small_request(**r.changes)
@@ -371,13 +371,13 @@ def empty_message(q: RequestView) -> Iterator[Json]:
 def texts(
     q: RequestView
 ) -> Iterator[tuple[str, BlockAt]]: # The part of the request, and a block of text in it
-    "The texts of a request"
+    "Yield the texts of a request"
     yield from (('messages', b) for b in q.of('text'))
     yield from (('system', b) for b in q.system)
 
 # %% ../../nbs/sandbox/01_rules.ipynb #882bd3b3
 def text(s: str, **kw: Any) -> Json:
-    "A block of text"
+    "Return a block of text"
     return dict(type='text', text=s) | kw
 
 # %% ../../nbs/sandbox/01_rules.ipynb #c582960c

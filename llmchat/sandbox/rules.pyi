@@ -15,7 +15,7 @@ class BlockAt(NamedTuple):
     block: Json
     msg: int
 def blocks_within(block: Json) -> tuple[str, Any]:
-    """What a block holds of other blocks
+    """Return what a block holds of other blocks
 
     Args:
         block: A content block
@@ -23,7 +23,7 @@ def blocks_within(block: Json) -> tuple[str, Any]:
     Returns:
         Path, and the blocks; a str or None where there are none"""
 def blocks_at(at: str, content: Any, role: str, msg: int) -> Iterator[BlockAt]:
-    """Blocks with their places, also those inside others
+    """Yield blocks with their places, also those inside others
 
     Args:
         at: Path of the list
@@ -35,7 +35,7 @@ class Turn(NamedTuple):
     role: str
     blocks: list[BlockAt]
 def turns_of(blocks: list[BlockAt]) -> list[Turn]:
-    """The turns of a dialog
+    """Return the turns of a dialog
 
     Args:
         blocks: All of a dialog"""
@@ -50,7 +50,7 @@ class Dialog:
     @cached_property
     def turns(self) -> list[Turn]: ...
     def of(self, *kinds: str) -> Iterator[BlockAt]:
-        """The blocks of these types
+        """Return the blocks of these types
 
         Args:
             kinds: Types of blocks"""
@@ -72,7 +72,7 @@ class RequestView(Dialog):
     def key(self) -> str | None:
         """The key of whoever asks; None where there is none"""
     def get(self, *path: str) -> Any:
-        """A setting
+        """Return a setting
 
         Args:
             path: Such as `'thinking', 'type'`
@@ -85,7 +85,7 @@ class RequestView(Dialog):
         Args:
             capability: Such as `effort.max`"""
     def takes(self, what: str) -> Any:
-        """What is known of something that has no capability
+        """Return what is known of something that has no capability
 
         Args:
             what: Such as `prefill`, `sampling` or `forced_tools`
@@ -101,7 +101,7 @@ class RequestView(Dialog):
 hi: Any
 parts: tuple[str, str, str, str, str, str, str, str]
 def small_request(**changes: Any) -> RequestView:
-    """A small request, with some changes
+    """Return a small request, with some changes
 
     Args:
         changes: Settings of the body, or parts of the view; None: without it"""
@@ -129,9 +129,9 @@ class Rule:
     def official(self) -> bool:
         """Are these the API's own words?"""
     def refusal(self, q: RequestView) -> Refusal | None:
-        """What the API answers if `q` breaks this rule"""
+        """Return what the API answers if `q` breaks this rule"""
 def shown_request(changes: Json) -> str:
-    """The changes of a request as text
+    """Return the changes of a request as text
 
     Args:
         changes: Of a small request
@@ -152,7 +152,7 @@ def rule(message: str, source: str='quoted', example: Any=None, **kw: Any) -> Ca
         example: The smallest request that breaks it: changes for `small_request`, or what returns them
         kw: Other fields of the `Rule`"""
 def refusal(q: RequestView, early: bool=False) -> Refusal | None:
-    """What the API says of the first rule that a request breaks
+    """Return what the API says of the first rule that a request breaks
 
     Args:
         q: A request whose shape is right
@@ -161,7 +161,7 @@ def refusal(q: RequestView, early: bool=False) -> Refusal | None:
     Returns:
         None: no rule is broken"""
 def why_refused(**changes: Any) -> str | None:
-    """What the API says to a small request
+    """Return what the API says to a small request
 
     Args:
         changes: As for `small_request`
@@ -169,7 +169,7 @@ def why_refused(**changes: Any) -> str | None:
     Returns:
         None: it is taken"""
 def broken_rules(*some: Broken) -> Table:
-    """Rules, each broken by its own example
+    """Return the rules, each broken by its own example
 
     Args:
         some: Functions of the table
@@ -192,12 +192,12 @@ def not_in_a_batch(q: RequestView) -> Iterator[Json]: ...
 def empty_user_message(q: RequestView) -> Iterator[Json]: ...
 def empty_message(q: RequestView) -> Iterator[Json]: ...
 def texts(q: RequestView) -> Iterator[tuple[str, BlockAt]]:
-    """The texts of a request
+    """Yield the texts of a request
 
     Returns:
         The part of the request, and a block of text in it"""
 def text(s: str, **kw: Any) -> Json:
-    """A block of text"""
+    """Return a block of text"""
 def marked_empty_text(q: RequestView) -> Iterator[Json]: ...
 def empty_text(q: RequestView) -> Iterator[Json]: ...
 def blank_text(q: RequestView) -> Iterator[Json]: ...

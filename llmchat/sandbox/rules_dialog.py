@@ -37,20 +37,20 @@ __all__ = ['only', 'mark', 'paper', 'cited', 'server_calls', 'by_code', 'beta_to
 
 # %% ../../nbs/sandbox/02_rules_dialog.ipynb #8b4ddcd7
 def user(*blocks: Any) -> Json:
-    "A user's message of some blocks"
+    "Return a user's message of some blocks"
     return dict(role='user', content=list(blocks))
 
 def assistant(*blocks: Any) -> Json:
-    "A message of the model, of some blocks"
+    "Return a message of the model, of some blocks"
     return dict(role='assistant', content=list(blocks))
 
 # %% ../../nbs/sandbox/02_rules_dialog.ipynb #55031d63
 def call(id: str = 'c1', name: str = 'now', **kw: Any) -> Json:
-    "A call of a tool"
+    "Return a call of a tool"
     return dict(type='tool_use', id=id, name=name, input={}) | kw
 
 def result(id: str = 'c1', content: Any = '12:00', **kw: Any) -> Json:
-    "The result of a call"
+    "Return the result of a call"
     return dict(type='tool_result', tool_use_id=id, content=content) | kw
 
 # %% ../../nbs/sandbox/02_rules_dialog.ipynb #a4c81e7f
@@ -72,7 +72,7 @@ def lone_system_message(q: RequestView) -> Iterator[Json]:
 
 # %% ../../nbs/sandbox/02_rules_dialog.ipynb #bd78dac9
 def thought(**kw: Any) -> Json:
-    "A block of thinking"
+    "Return a block of thinking"
     return dict(type='thinking', thinking='Hm.', signature='…') | kw
 
 @rule('messages.{i}: The final block in an assistant message cannot be `{kind}`.', 'quoted',
@@ -88,7 +88,7 @@ mark = b64encode(b'sandbox: ').decode() # How signatures of a sandbox begin
 def signature_of(
     thinking: str # Text of a thought
 ) -> str:
-    "The signature of a thought that a sandbox had"
+    "Return the signature of a thought that a sandbox had"
     return mark + b64encode(sha256(thinking.encode(errors='surrogatepass')).digest()).decode()
 
 @rule('{at}: Invalid `signature` in `thinking` block', 'quoted',
@@ -119,7 +119,7 @@ def citations_of_user(q: RequestView) -> Iterator[Json]:
 
 # %% ../../nbs/sandbox/02_rules_dialog.ipynb #1ec09ce3
 def whole(p: re.Pattern[str]) -> str:
-    "A pattern for all of a text, as the API writes it"
+    "Return a pattern for all of a text, as the API writes it"
     return f'^{p.pattern}$'
 
 @rule("{at}: String should match pattern '{pattern}'", 'quoted',
@@ -157,7 +157,7 @@ def is_result(b: BlockAt) -> bool: return b.block['type'] == 'tool_result'
 def exchanges(
     q: RequestView
 ) -> Iterator[tuple[dict[str, BlockAt], list[BlockAt], list[BlockAt]]]:
-    "For each turn the calls before it by id, the results in it, and those that come before all else"
+    "Yield for each turn the calls before it by id, the results in it, and those that come before all else"
     calls: dict[str, BlockAt] = {}
     for t in [*q.turns, Turn('', [])]:
         results = list(filter(is_result, t.blocks))
@@ -201,7 +201,7 @@ def call_without_result(q: RequestView) -> Iterator[Json]:
 server_calls = 'server_tool_use', 'mcp_tool_use'
 
 def server_call(id: str = 's1', name: str = 'web_search', **kw: Any) -> Json:
-    "A call that the API runs"
+    "Return a call that the API runs"
     return dict(type='server_tool_use', id=id, name=name, input={}) | kw
 
 @rule('{at}: unexpected `tool_use_id` found in `{kind}` blocks: {id}. '
@@ -218,7 +218,7 @@ def server_result_without_call(q: RequestView) -> Iterator[Json]:
 def waiting(
     q: RequestView
 ) -> Iterator[tuple[BlockAt, list[BlockAt], list[BlockAt]]]: # A call, what follows it in its turn, and in later turns
-    "The calls without result that the API runs"
+    "Yield the calls without result that the API runs"
     done = {b.block['tool_use_id'] for b in q.blocks if b.block['type'].endswith('_tool_result')}
     for n, t in enumerate(q.turns):
         for i, b in enumerate(t.blocks):
@@ -228,7 +228,7 @@ def waiting(
 def is_call(b: BlockAt) -> bool: return b.block['type'] in ('tool_use', *server_calls)
 
 def made_by(b: BlockAt) -> Any:
-    "Id of the call whose code has made a call; its own id if the model has made it"
+    "Return the id of the call whose code has made a call; its own id if the model has made it"
     return (b.block.get('caller') or {}).get('tool_id') or b.block['id']
 
 # %% ../../nbs/sandbox/02_rules_dialog.ipynb #82957bcb
@@ -262,7 +262,7 @@ def no_container(q: RequestView) -> Iterator[Json]:
 
 # %% ../../nbs/sandbox/02_rules_dialog.ipynb #ce370564
 def tool(name: str = 'now', schema: Json | None = None, **kw: Any) -> Json:
-    "A tool that takes nothing, or what `schema` adds"
+    "Return a tool that takes nothing, or what `schema` adds"
     base = dict(type='object', properties={}, additionalProperties=False)
     return dict(name=name, input_schema=base | (schema or {})) | kw
 
@@ -394,7 +394,7 @@ def no_thinking(
     q: RequestView, # In which the model does not take this kind of thinking
     kind: str # Such as 'enabled'
 ) -> str:
-    "What the API says to a kind of thinking that a model does not take"
+    "Return what the API says to a kind of thinking that a model does not take"
     if kind == 'adaptive': return 'adaptive thinking is not supported on this model'
     if kind == 'disabled' and not q.lacks('thinking.types.between_tools'):
         return ('To turn thinking off on this model, send "thinking": {"type": "between_tools"} instead of '
@@ -479,7 +479,7 @@ def top_k_while_thinking(q: RequestView) -> Iterator[Json]:
 def prefill(
     q: RequestView
 ) -> list[BlockAt]: # Its blocks; none where there is none
-    "A reply that has begun"
+    "Return a reply that has begun"
     last = q.turns[-1:]
     blocks = last[0].blocks if last and last[0].role == 'assistant' else []
     return [] if any(b.block['type'] in server_calls for b in blocks) else blocks

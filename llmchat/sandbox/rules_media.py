@@ -38,7 +38,7 @@ def media(
     q: RequestView,
     block: str, # `image` or `document`
 ) -> Iterator[Media]:
-    "The pictures or PDFs of a request"
+    "Yield the pictures or PDFs of a request"
     path = dict(image='image.source.base64', document='pdf.source.base64')[block]
     for b in q.of(block):
         if b.block['source'].get('type') != 'base64': continue
@@ -48,16 +48,16 @@ def media(
 
 # %% ../../nbs/sandbox/03_rules_media.ipynb #37d44b25
 def gif(width: int = 1, height: int = 1) -> bytes:
-    "The header of a picture, which says its size"
+    "Return the header of a picture, which says its size"
     return b'GIF89a' + width.to_bytes(2, 'little') + height.to_bytes(2, 'little') + bytes(16)
 
 def picture(data: bytes | str = gif(), kind: str = 'image/gif') -> Json:
-    "A block with a picture"
+    "Return a block with a picture"
     data = data if isinstance(data, str) else b64encode(data).decode()
     return dict(type='image', source=dict(type='base64', media_type=kind, data=data))
 
 def pdf(data: bytes) -> Json:
-    "A block with a PDF"
+    "Return a block with a PDF"
     return dict(type='document', source=dict(type='base64', media_type='application/pdf',
         data=b64encode(data).decode()))
 
@@ -94,7 +94,7 @@ def no_pdf(q: RequestView) -> Iterator[Json]:
 def most(
     q: RequestView
 ) -> int:
-    "How many pictures, and how many pages of PDFs, a request may have"
+    "Return how many pictures, and how many pages of PDFs, a request may have"
     return most_media((q.info or {}).get('max_input_tokens') or 0)
 
 @rule('{at}.data: A maximum of {most} PDF pages may be provided.', 'quoted',
@@ -130,7 +130,7 @@ def sight(q: RequestView) -> Iterator[Json]:
 def cited_documents(
     q: RequestView
 ) -> set[bool]: # All, none, or some of both
-    "Whether the documents of a request can be cited"
+    "Return whether the documents of a request can be cited"
     return {bool((b.block.get('citations') or {}).get('enabled')) for b in q.of('document')}
 
 citable = paper | dict(citations=dict(enabled=True))
@@ -147,14 +147,14 @@ def citations(q: RequestView) -> Iterator[Json]:
 
 # %% ../../nbs/sandbox/03_rules_media.ipynb #fe02eb74
 def answer_format(**schema: Any) -> Json:
-    "Settings that ask for an answer in the form of an object"
+    "Return settings that ask for an answer in the form of an object"
     schema = dict(type='object', properties={}, additionalProperties=False) | schema
     return dict(output_config=dict(format=dict(type='json_schema', schema=schema)))
 
 def strict_schemas(
     q: RequestView
 ) -> list[tuple[str, Json]]: # Each with its path
-    "The schemas that a reply will fit by grammar"
+    "Return the schemas that a reply will fit by grammar"
     form = q.get('output_config', 'format', 'schema')
     strict = [(at, t['input_schema']) for at, t in q.tools if t.get('strict')]
     return strict + ([('output_config.format.schema', form)] if isinstance(form, dict) else [])
@@ -162,7 +162,7 @@ def strict_schemas(
 def parts_of(
     schema: Any
 ) -> Iterator[Json]:
-    "All schemas in a schema"
+    "Yield all schemas in a schema"
     if isinstance(schema, dict): yield schema
     inner = schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ()
     for x in inner: yield from parts_of(x)
@@ -259,14 +259,14 @@ def many_unions(q: RequestView) -> Iterator[Json]:
 
 # %% ../../nbs/sandbox/03_rules_media.ipynb #0fd9ccb3
 def kept(ttl: str = '5m') -> Json:
-    "A text with a breakpoint"
+    "Return a text with a breakpoint"
     return text('…', cache_control=dict(type='ephemeral', ttl=ttl))
 
 # %% ../../nbs/sandbox/03_rules_media.ipynb #99106e4c
 def marks(
     q: RequestView
 ) -> list[tuple[str, Json]]: # Each with its path
-    "The cache breakpoints of a request, in the API's order"
+    "Return the cache breakpoints of a request, in the API's order"
     tools = [(f'tools.{i}', t) for i, t in enumerate(q.body.get('tools') or ())]
     blocks = chain(tools, ((b.at, b.block) for b in chain(q.system, q.blocks)))
     return [(at, b['cache_control']) for at, b in blocks if b.get('cache_control')]

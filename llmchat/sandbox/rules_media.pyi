@@ -14,29 +14,29 @@ class Media(NamedTuple):
     data: bytes | None
     kind: str | None
 def media(q: RequestView, block: str) -> Iterator[Media]:
-    """The pictures or PDFs of a request
+    """Yield the pictures or PDFs of a request
 
     Args:
         block: `image` or `document`"""
 def gif(width: int=1, height: int=1) -> bytes:
-    """The header of a picture, which says its size"""
+    """Return the header of a picture, which says its size"""
 def picture(data: bytes | str=..., kind: str='image/gif') -> Json:
-    """A block with a picture"""
+    """Return a block with a picture"""
 def pdf(data: bytes) -> Json:
-    """A block with a PDF"""
+    """Return a block with a PDF"""
 def large_image(q: RequestView) -> Iterator[Json]: ...
 def no_base64(q: RequestView) -> Iterator[Json]: ...
 def no_image(q: RequestView) -> Iterator[Json]: ...
 def kind_of_image(q: RequestView) -> Iterator[Json]: ...
 def no_pdf(q: RequestView) -> Iterator[Json]: ...
 def most(q: RequestView) -> int:
-    """How many pictures, and how many pages of PDFs, a request may have"""
+    """Return how many pictures, and how many pages of PDFs, a request may have"""
 def many_pages(q: RequestView) -> Iterator[Json]: ...
 def many_images(q: RequestView) -> Iterator[Json]: ...
 def large_sides(q: RequestView) -> Iterator[Json]: ...
 def sight(q: RequestView) -> Iterator[Json]: ...
 def cited_documents(q: RequestView) -> set[bool]:
-    """Whether the documents of a request can be cited
+    """Return whether the documents of a request can be cited
 
     Returns:
         All, none, or some of both"""
@@ -44,14 +44,14 @@ citable: Any
 def some_citations(q: RequestView) -> Iterator[Json]: ...
 def citations(q: RequestView) -> Iterator[Json]: ...
 def answer_format(**schema: Any) -> Json:
-    """Settings that ask for an answer in the form of an object"""
+    """Return settings that ask for an answer in the form of an object"""
 def strict_schemas(q: RequestView) -> list[tuple[str, Json]]:
-    """The schemas that a reply will fit by grammar
+    """Return the schemas that a reply will fit by grammar
 
     Returns:
         Each with its path"""
 def parts_of(schema: Any) -> Iterator[Json]:
-    """All schemas in a schema"""
+    """Yield all schemas in a schema"""
 def cited_format(q: RequestView) -> Iterator[Json]: ...
 def no_format(q: RequestView) -> Iterator[Json]: ...
 def open_schema(q: RequestView) -> Iterator[Json]: ...
@@ -68,9 +68,9 @@ def many_optional(q: RequestView) -> Iterator[Json]: ...
 several: Any
 def many_unions(q: RequestView) -> Iterator[Json]: ...
 def kept(ttl: str='5m') -> Json:
-    """A text with a breakpoint"""
+    """Return a text with a breakpoint"""
 def marks(q: RequestView) -> list[tuple[str, Json]]:
-    """The cache breakpoints of a request, in the API's order
+    """Return the cache breakpoints of a request, in the API's order
 
     Returns:
         Each with its path"""

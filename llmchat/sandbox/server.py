@@ -133,7 +133,7 @@ def next_reply(self: Sandbox,
 def take(self: Sandbox,
     body: Any = '', # Body of the request, for the error
 ) -> tuple[int, Reply]: # AssertionError if no reply is left
-    "Number and reply of one more call"
+    "Return number and reply of one more call"
     with self._lock:
         self._n += 1
         return self._n, self.next_reply(body)
@@ -143,7 +143,7 @@ def take(self: Sandbox,
 def known_model(self: Sandbox,
     body: Json, # Body of a request
 ) -> Json | None: # As `mk_model` makes it; None: there is no such model
-    "What is known today about the model of a request"
+    "Return what is known today about the model of a request"
     model = find_known(self.models, str(body.get('model')))
     return model and as_of(model, self.today)
 
@@ -152,7 +152,7 @@ def known_model(self: Sandbox,
 def min_cache(self: Sandbox,
     body: Json, # Body of a request
 ) -> int: # Tokens
-    "The shortest prompt that its model caches"
+    "Return the shortest prompt that its model caches"
     return (self.known_model(body) or {}).get('min_cache', 1024)
 
 # %% ../../nbs/sandbox/14_server.ipynb #1063d358
@@ -185,7 +185,7 @@ def check(self: Sandbox,
     counting: bool = False, # Only a count of tokens?
     batched: bool = False, # Is it a request of a batch?
 ) -> Fail | None: # None: nothing
-    "What is wrong with a request for a message, or to count its tokens"
+    "Return what is wrong with a request for a message, or to count its tokens"
     if self.validate:
         no = refused(body, self.known_model(body), headers or {}, size, counting, request_tokens, batched)
         if no: return Fail(no.status, no.message, no.type)
@@ -217,7 +217,7 @@ def answer(self: Sandbox,
     checked: bool = False, # Is it known that nothing is wrong with the request?
     usage: Json | None = None, # Usage of its input; None: that of a request that comes now
 ) -> Any: # `Response`, or what is passed on as it is
-    "What the API answers"
+    "Return what the API answers"
     if not checked: reply = self.check(body) or reply
     if self.model: body = body | {'model': self.model}
     return mk_response(reply, body, n, id, self.delta, partial(self.prompt_fields, body, f'msg_{n:04}', usage))
@@ -386,7 +386,7 @@ def handle(self: Sandbox, request: httpx2.Request) -> httpx2.Response:
 def client(self: Sandbox,
     **kw: Any, # For the SDK's constructor
 ) -> anthropic.Anthropic:
-    "A client whose requests end here"
+    "Return a client whose requests end here"
     http = anthropic.DefaultHttpxClient(transport=httpx2.MockTransport(self.handle))
     kw = dict(api_key='sandbox', base_url=self.home, max_retries=0) | kw
     return anthropic.Anthropic(**kw, http_client=http)
@@ -443,7 +443,7 @@ async def ahandle(self: Sandbox, request: httpx2.Request) -> httpx2.Response:
 def aclient(self: Sandbox,
     **kw: Any, # For the SDK's constructor
 ) -> anthropic.AsyncAnthropic:
-    "An async client whose requests end here"
+    "Return an async client whose requests end here"
     http = anthropic.DefaultAsyncHttpxClient(transport=httpx2.MockTransport(self.ahandle))
     kw = dict(api_key='sandbox', base_url=self.home, max_retries=0) | kw
     return anthropic.AsyncAnthropic(**kw, http_client=http)

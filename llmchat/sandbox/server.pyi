@@ -84,7 +84,7 @@ class Sandbox:
         Returns:
             AssertionError if no reply is left"""
     def take(self, body: Any='') -> tuple[int, Reply]:
-        """Number and reply of one more call
+        """Return number and reply of one more call
 
         Args:
             body: Body of the request, for the error
@@ -92,7 +92,7 @@ class Sandbox:
         Returns:
             AssertionError if no reply is left"""
     def known_model(self, body: Json) -> Json | None:
-        """What is known today about the model of a request
+        """Return what is known today about the model of a request
 
         Args:
             body: Body of a request
@@ -100,7 +100,7 @@ class Sandbox:
         Returns:
             As `mk_model` makes it; None: there is no such model"""
     def min_cache(self, body: Json) -> int:
-        """The shortest prompt that its model caches
+        """Return the shortest prompt that its model caches
 
         Args:
             body: Body of a request
@@ -113,7 +113,7 @@ class Sandbox:
         Args:
             req: About a message or a batch"""
     def check(self, body: Json, headers: Any=None, size: int=0, counting: bool=False, batched: bool=False) -> Fail | None:
-        """What is wrong with a request for a message, or to count its tokens
+        """Return what is wrong with a request for a message, or to count its tokens
 
         Args:
             body: Body of the request
@@ -133,7 +133,7 @@ class Sandbox:
             usage: Usage of its input; None: that of a request that comes now
             given: What the reply says"""
     def answer(self, body: Json, reply: Reply, n: int=1, id: str='', checked: bool=False, usage: Json | None=None) -> Any:
-        """What the API answers
+        """Return what the API answers
 
         Args:
             body: Body of a request for a message
@@ -156,14 +156,14 @@ class Sandbox:
     def handle(self, request: httpx2.Request) -> httpx2.Response:
         """Answer a request of a transport"""
     def client(self, **kw: Any) -> anthropic.Anthropic:
-        """A client whose requests end here
+        """Return a client whose requests end here
 
         Args:
             kw: For the SDK's constructor"""
     async def ahandle(self, request: httpx2.Request) -> httpx2.Response:
         """Answer a request of an async transport"""
     def aclient(self, **kw: Any) -> anthropic.AsyncAnthropic:
-        """An async client whose requests end here
+        """Return an async client whose requests end here
 
         Args:
             kw: For the SDK's constructor"""

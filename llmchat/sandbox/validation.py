@@ -28,7 +28,7 @@ core: Any = LazyModule('pydantic_core.core_schema')
 
 # %% ../../nbs/sandbox/04_validation.ipynb #0336e283
 def sendable_options(n: Any, opened: set[str]) -> Any:
-    "`n` without options that no request can have"
+    "Return `n` without options that no request can have"
     if isinstance(n, list): return [sendable_options(x, opened) for x in n]
     if not isinstance(n, dict): return n
     n = {k: sendable_options(v, opened) for k, v in n.items()}
@@ -40,7 +40,7 @@ def sendable_options(n: Any, opened: set[str]) -> Any:
 
 # %% ../../nbs/sandbox/04_validation.ipynb #d725dec5
 def closed(schema: Json) -> Json:
-    "A schema closed to keys that it does not name"
+    "Return a schema closed to keys that it does not name"
     schema = sendable_options(schema, {k for k,
     d in schema['$defs'].items() if d.get('additionalProperties') is True} - _open)
     for k, d in [('', schema), *schema['$defs'].items()]:
@@ -55,7 +55,7 @@ def request_schema(
     counting: bool = False, # Of a request to count tokens?
     beta: bool = False, # With the parameters of betas?
 ) -> Json:
-    "JSON schema of the body of a request, closed to unknown keys"
+    "Return the JSON schema of the body of a request, closed to unknown keys"
     from pydantic.json_schema import GenerateJsonSchema
     class Schemas(GenerateJsonSchema):
         def handle_invalid_for_json_schema(self, *args: Any) -> Json: return {'not': {}}
@@ -71,7 +71,7 @@ def request_schema(
 _tags = dict(string='?str', array='?list', object='?dict', boolean='?bool', integer='?int', number='?float')
 
 def tagger(tags: set[str]) -> Callable[[Any], str | None]:
-    "Finds the tag of a value; None where it has none"
+    "Return a function that finds the tag of a value; None where it has none"
     def tag(v: Any) -> str | None:
         if not isinstance(v, dict): return f'?{type(v).__name__}'
         if '?dict' in tags: return '?dict'
@@ -82,7 +82,7 @@ def tagger(tags: set[str]) -> Callable[[Any], str | None]:
 
 # %% ../../nbs/sandbox/04_validation.ipynb #046c1160
 def tags_of(n: Json, defs: Json) -> list[str]:
-    "The tags of values that node `n` describes"
+    "Return the tags of values that node `n` describes"
     n = defs[n['$ref'].rpartition('/')[2]] if '$ref' in n else n
     props = n.get('properties', {})
     if role := props.get('role', {}).get('const'): return [f'?{role}']
@@ -92,7 +92,7 @@ def tags_of(n: Json, defs: Json) -> list[str]:
 
 # %% ../../nbs/sandbox/04_validation.ipynb #3d2bee85
 def compiled_node(n: Json, defs: Json) -> Any:
-    "A node of a JSON schema, for Pydantic's core"
+    "Return a node of a JSON schema, for Pydantic's core"
     match n:
         case {'$ref': ref}: return core.definition_reference_schema(ref.rpartition('/')[2])
         case {'const': value}: return core.literal_schema([value])
@@ -122,21 +122,21 @@ def _union(options: list[Json], defs: Json) -> Any:
 def compiled(
     schema: Json, # A schema such as `request_schema` makes
 ) -> Any: # Pydantic's `SchemaValidator`
-    "A validator for what a schema describes"
+    "Return a validator for what a schema describes"
     defs = schema.get('$defs', {})
     parts = [compiled_node(d, defs) | {'ref': name} for name, d in defs.items()]
     return pydantic_core.SchemaValidator(core.definitions_schema(compiled_node(schema, defs), parts))
 
 @cache
 def _checker(counting: bool, beta: bool, sampled: bool) -> Any:
-    "The validator of requests, made once"
+    "Return the validator of requests, made once"
     schema = request_schema(counting, beta)
     more = {k: {'type': 'number'} for k in sampling} if sampled and not counting else {}
     return compiled(schema | dict(properties=schema['properties'] | more))
 
 # %% ../../nbs/sandbox/04_validation.ipynb #12d7f25b
 def what_is_wrong(err: Json) -> tuple[list[Any], str]:
-    "Where an error is, and what it says"
+    "Return where an error is, and what it says"
     at = [p for p in err['loc'] if not str(p).startswith('?')]
     if not err['type'].startswith('union_tag'): return at, err['msg']
     if not isinstance(err['input'], dict):
@@ -153,7 +153,7 @@ def misshapen(
     q: RequestView, # A request whose body is a dict
     allowed: Callable[[Json], bool] = lambda err: False, # Which errors of Pydantic do not count
 ) -> str | None: # None: its shape is right
-    "What the API says of a request whose shape is wrong"
+    "Return what the API says of a request whose shape is wrong"
     null = lambda err: err['type'] == 'extra_forbidden' and err['input'] is None and err['loc'][-1] in taken_back
     check = _checker(q.counting, 'anthropic-beta' in q.headers, q.version <= sampling_version)
     try: check.validate_python(q.body, strict=True)
@@ -194,7 +194,7 @@ def refused(
     tokens: Callable[[Json], int] = lambda body: 0, # How many a body counts
     batched: bool = False, # Is it a request of a batch?
 ) -> Refusal | None: # None: the API takes the request
-    "What the API answers to a request that it refuses"
+    "Return what the API answers to a request that it refuses"
     q = RequestView(body, info, headers, size, counting, bad_schema, tokens=tokens, batched=batched)
     wrong = misshapen(q) if isinstance(body, dict) else 'The request body is not valid JSON'
     return Refusal(400, 'invalid_request_error', wrong) if wrong else refusal(q)

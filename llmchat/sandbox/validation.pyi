@@ -11,23 +11,23 @@ jsonschema: Any
 pydantic_core: Any
 core: Any
 def sendable_options(n: Any, opened: set[str]) -> Any:
-    """`n` without options that no request can have"""
+    """Return `n` without options that no request can have"""
 def closed(schema: Json) -> Json:
-    """A schema closed to keys that it does not name"""
+    """Return a schema closed to keys that it does not name"""
 def request_schema(counting: bool=False, beta: bool=False) -> Json:
-    """JSON schema of the body of a request, closed to unknown keys
+    """Return the JSON schema of the body of a request, closed to unknown keys
 
     Args:
         counting: Of a request to count tokens?
         beta: With the parameters of betas?"""
 def tagger(tags: set[str]) -> Callable[[Any], str | None]:
-    """Finds the tag of a value; None where it has none"""
+    """Return a function that finds the tag of a value; None where it has none"""
 def tags_of(n: Json, defs: Json) -> list[str]:
-    """The tags of values that node `n` describes"""
+    """Return the tags of values that node `n` describes"""
 def compiled_node(n: Json, defs: Json) -> Any:
-    """A node of a JSON schema, for Pydantic's core"""
+    """Return a node of a JSON schema, for Pydantic's core"""
 def compiled(schema: Json) -> Any:
-    """A validator for what a schema describes
+    """Return a validator for what a schema describes
 
     Args:
         schema: A schema such as `request_schema` makes
@@ -35,10 +35,10 @@ def compiled(schema: Json) -> Any:
     Returns:
         Pydantic's `SchemaValidator`"""
 def what_is_wrong(err: Json) -> tuple[list[Any], str]:
-    """Where an error is, and what it says"""
+    """Return where an error is, and what it says"""
 taken_back: tuple[str]
 def misshapen(q: RequestView, allowed: Callable[[Json], bool]=...) -> str | None:
-    """What the API says of a request whose shape is wrong
+    """Return what the API says of a request whose shape is wrong
 
     Args:
         q: A request whose body is a dict
@@ -55,7 +55,7 @@ def bad_schema(schema: Any) -> bool:
     Returns:
         False as well where `jsonschema` is missing"""
 def refused(body: Any, info: Json | None, headers: Mapping[str, str], size: int=0, counting: bool=False, tokens: Callable[[Json], int]=..., batched: bool=False) -> Refusal | None:
-    """What the API answers to a request that it refuses
+    """Return what the API answers to a request that it refuses
 
     Args:
         body: Of a request to `/v1/messages`, parsed

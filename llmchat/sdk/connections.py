@@ -61,7 +61,7 @@ async def keep_open(
     cli: Any, # An async client of the SDK
     forget: Callable[[], Any] = bool # Called before it is closed
 ) -> AsyncIterator[None]:
-    "Once begun, close `cli` with the event loop"
+    "Close `cli` with the event loop, once this has begun"
     try: yield
     finally:
         forget()

@@ -34,7 +34,7 @@ def running_loop() -> Any:
     Returns:
         Of asyncio, or what stands for it under Trio; None: none runs"""
 def keep_open(cli: Any, forget: Callable[[], Any]=...) -> AsyncIterator[None]:
-    """Once begun, close `cli` with the event loop
+    """Close `cli` with the event loop, once this has begun
 
     Args:
         cli: An async client of the SDK
