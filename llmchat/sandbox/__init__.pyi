@@ -7,6 +7,6 @@ from llmchat.sandbox.passthrough import Passthrough
 from llmchat.sandbox.prompt_cache import est_tokens, request_tokens
 from llmchat.sandbox.responses import Cut, Fail, Response, mk_events, mk_reply, reply_block, sse, tool_use
 from llmchat.sandbox.routes import Request
-from llmchat.sandbox.server import Sandbox, admit, async_divert, async_play, awaited, check_container, check_request, divert, homes, http_response, is_ours, is_whole, paced_chunks, phases, play, read_whole, rechunk, reserve, retry_soon, routed, transports, warmed
+from llmchat.sandbox.server import Sandbox, admit, check_container, check_request, homes, reserve, routed, warmed
 
-__all__ = ['homes', 'warmed', 'Sandbox', 'check_container', 'reserve', 'check_request', 'admit', 'routed', 'rechunk', 'is_whole', 'paced_chunks', 'phases', 'play', 'http_response', 'async_play', 'read_whole', 'awaited', 'is_ours', 'retry_soon', 'transports', 'divert', 'async_divert', 'Clock', 'Cut', 'Fail', 'Faults', 'Passthrough', 'RealClock', 'Request', 'Response', 'est_tokens', 'mk_events', 'mk_model', 'mk_reply', 'reply_block', 'request_tokens', 'run_virtual', 'sse', 'tool_use']
+__all__ = ['homes', 'warmed', 'Sandbox', 'check_container', 'reserve', 'check_request', 'admit', 'routed', 'Clock', 'Cut', 'Fail', 'Faults', 'Passthrough', 'RealClock', 'Request', 'Response', 'est_tokens', 'mk_events', 'mk_model', 'mk_reply', 'reply_block', 'request_tokens', 'run_virtual', 'sse', 'tool_use']

@@ -7,34 +7,30 @@ Docs: https://llmchat-owner.github.io/llmchat/sandbox/server.html.md"""
 # %% ../../nbs/sandbox/14_server.ipynb #21baf9f3
 from __future__ import annotations
 
-import inspect, os
+import os
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime, timezone
-from email.utils import formatdate
 from functools import cached_property, partial
 from itertools import count
-from math import ceil
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from fastcore.basics import listify, patch
 
 # %% auto #0
-__all__ = ['homes', 'warmed', 'Sandbox', 'check_container', 'reserve', 'check_request', 'admit', 'routed', 'rechunk', 'is_whole',
-           'paced_chunks', 'phases', 'play', 'http_response', 'async_play', 'read_whole', 'awaited', 'is_ours',
-           'retry_soon', 'transports', 'divert', 'async_divert', 'Clock', 'Cut', 'Fail', 'Faults', 'Passthrough',
-           'RealClock', 'Request', 'Response', 'est_tokens', 'mk_events', 'mk_model', 'mk_reply', 'reply_block',
-           'request_tokens', 'run_virtual', 'sse', 'tool_use']
+__all__ = ['homes', 'warmed', 'Sandbox', 'check_container', 'reserve', 'check_request', 'admit', 'routed', 'Clock', 'Cut', 'Fail',
+           'Faults', 'Passthrough', 'RealClock', 'Request', 'Response', 'est_tokens', 'mk_events', 'mk_model',
+           'mk_reply', 'reply_block', 'request_tokens', 'run_virtual', 'sse', 'tool_use']
 
 # %% ../../nbs/sandbox/14_server.ipynb #20ef7d8b
 from .batches import batch_routes, check_files, file_routes
 from .clock import Clock, Pace, RealClock, run_virtual
 from .faults import Faults, pick_fault
 from .models import as_of, find_known, mk_model, mk_models, model_facts
-from .passthrough import passed, Passthrough
+from .passthrough import Passthrough
 from .prompt_cache import est_tokens, Json, PromptCache, request_tokens
 from .rate_limits import Limits
 from .responses import (
@@ -42,6 +38,8 @@ from .responses import (
     reply_block, sandbox_error, sse, tool_use)
 from .routes import find_route, message_routes, model_routes, read_request, Request
 from .rules import RequestView, refusal
+from .transport import (
+    async_divert, async_play, awaited, divert, http_response, is_whole, phases, play, transports)
 from .validation import refused
 from ..sdk.clients import infos
 from ..sdk.lazy import LazyModule
@@ -293,82 +291,6 @@ def respond(self: Sandbox,
     if isinstance(fault, Cut) and not req.asks: fault = replace(fault, reply=routed(self, req))
     return self.answer(req.body if isinstance(req.body, dict) else {}, fault, req.n, req.id, checked=True)
 
-# %% ../../nbs/sandbox/14_server.ipynb #923655e0
-def rechunk(
-    chunks: Any, # Of a response; what is no list stays as it is
-    size: int | None, # Bytes; None: they stay
-) -> Any:
-    "Return the same bytes in chunks of a size"
-    if size is None or not isinstance(chunks, list): return chunks
-    data = b''.join(chunks)
-    return [data[i:i+size] for i in range(0, len(data), size)]
-
-def is_whole(
-    sb: Sandbox,
-    res: Any, # `Response`, or what is passed on as it is
-) -> bool:
-    "Make the chunks of a response; does it go out as a whole?"
-    if not isinstance(res, Response): return True
-    res.chunks = rechunk(res.chunks, sb.chunk)
-    return isinstance(res.chunks, list) and len(res.chunks) == 1 and not res.error
-
-# %% ../../nbs/sandbox/14_server.ipynb #6140a1f4
-def paced_chunks(
-    sb: Sandbox,
-    res: Response,
-    req: Request, # Which it answers
-) -> Iterator[tuple[float, bytes]]: # When a chunk is due, in seconds of the clock, and the chunk
-    "Yield the chunks of a response; the tokens of one are taken when the next one is asked for"
-    last,done = max(len(res.chunks) - 1, 1) if isinstance(res.chunks, list) else 1,0.0
-    for i,chunk in enumerate(res.chunks):
-        tokens = (res.tokens or 0) * min(i / last, 1)
-        yield req.at + sb.pace.seconds(tokens), chunk
-        with sb._lock: req.limits.take(output_tokens=tokens - done)
-        done = tokens
-
-# %% ../../nbs/sandbox/14_server.ipynb #8cf67b9f
-def phases(
-    sb: Sandbox,
-    res: Any, # `Response`, or what is passed on as it is
-    req: Request, # Which it answers
-    whole: bool, # Does it go out as a whole?
-) -> Iterator[float]: # Times of the clock
-    "Yield when a reply begins, and each second until the response does"
-    if getattr(res, 'tokens', None) is None: return
-    yield req.at + sb.pace.first
-    with sb._lock: sb.cache.begin(req.writes) # From now on others can read what the prompt wrote
-    n = max(ceil(sb.pace.seconds(res.tokens) - sb.pace.first), 1)
-    for i in range(1, n + 1) if whole else ():
-        yield req.at + sb.pace.seconds(res.tokens * i / n)
-        with sb._lock: req.limits.take(output_tokens=res.tokens / n)
-
-# %% ../../nbs/sandbox/14_server.ipynb #c0610df9
-def play(
-    sb: Sandbox,
-    res: Response,
-    req: Request, # Which it answers
-) -> Iterator[bytes]:
-    "Yield the chunks of a response when they are due, and raise the error at its end"
-    for due,chunk in paced_chunks(sb, res, req):
-        if res.tokens is not None: sb.clock.wait(due)
-        yield chunk
-    if res.error: raise res.error
-
-# %% ../../nbs/sandbox/14_server.ipynb #419b26f8
-def http_response(
-    sb: Sandbox,
-    res: Any, # `Response`, or what is passed on as it is
-    req: Request, # Which it answers
-    whole: bool, # Does it go out as a whole?
-    player: Callable[..., Any], # Hands out its chunks, such as `play`
-) -> httpx2.Response: # Raises the error that stands for a response
-    "Return a response for the transport of the SDK"
-    if isinstance(res, BaseException): raise res
-    if isinstance(res, httpx2.Response): return res
-    with sb._lock: limits = req.limits.headers() if req.asks else {}
-    headers = dict(date=formatdate(sb.clock.now, usegmt=True)) | limits | res.headers | {'request-id': req.id}
-    return httpx2.Response(res.status, headers=headers, content=res.chunks[0] if whole else player(sb, res, req))
-
 # %% ../../nbs/sandbox/14_server.ipynb #acf734c9
 @patch
 def handle(self: Sandbox, request: httpx2.Request) -> httpx2.Response:
@@ -390,40 +312,6 @@ def client(self: Sandbox,
     http = anthropic.DefaultHttpxClient(transport=httpx2.MockTransport(self.handle))
     kw = dict(api_key='sandbox', base_url=self.home, max_retries=0) | kw
     return anthropic.Anthropic(**kw, http_client=http)
-
-# %% ../../nbs/sandbox/14_server.ipynb #aa7ce069
-async def async_play(
-    sb: Sandbox,
-    res: Response,
-    req: Request, # Which it answers
-) -> AsyncIterator[bytes]:
-    "Yield the chunks of a response when they are due, and raise the error at its end"
-    if hasattr(res.chunks, '__aiter__'):
-        async for chunk in res.chunks: yield chunk
-    else:
-        for due,chunk in paced_chunks(sb, res, req):
-            await anyio.sleep(0)
-            if res.tokens is not None: await sb.clock.await_until(due)
-            yield chunk
-    if res.error: raise res.error
-
-# %% ../../nbs/sandbox/14_server.ipynb #81184aba
-async def read_whole(
-    res: Any, # `Response`, or what is passed on as it is
-) -> Any:
-    "Return a response with all that comes of it"
-    if not hasattr(chunks := getattr(res, 'chunks', None), '__aiter__'): return res
-    return replace(res, chunks=[c async for c in chunks])
-
-async def awaited(
-    reply: Reply, # Any kind of reply
-    body: Json, # Body of the request
-) -> Reply:
-    "Return what a function replies, also if that takes time, or else the reply"
-    if isinstance(reply, Cut): return replace(reply, reply=await read_whole(await awaited(reply.reply, body)))
-    if isinstance(reply, Passthrough): return await reply.asend(body)
-    res = reply(body) if callable(reply) else reply
-    return await res if inspect.isawaitable(res) else res
 
 # %% ../../nbs/sandbox/14_server.ipynb #1d89819d
 @patch
@@ -447,54 +335,6 @@ def aclient(self: Sandbox,
     http = anthropic.DefaultAsyncHttpxClient(transport=httpx2.MockTransport(self.ahandle))
     kw = dict(api_key='sandbox', base_url=self.home, max_retries=0) | kw
     return anthropic.AsyncAnthropic(**kw, http_client=http)
-
-# %% ../../nbs/sandbox/14_server.ipynb #ea5fba69
-def is_ours(
-    request: Any, # Of any client
-) -> bool:
-    "Is it for the API, and not passed on by a sandbox?"
-    return 'anthropic-version' in request.headers and passed not in request.headers
-
-def retry_soon(
-    res: Any, # A response; if it is an error, its headers may change
-) -> Any:
-    "Return a response after which an SDK does not wait before it tries again"
-    if res.status_code >= 400 and not {'retry-after', 'retry-after-ms'} & res.headers.keys():
-        res.headers['retry-after-ms'] = '1'
-    return res
-
-def transports(
-    base: Any, # Class of transports
-) -> list[Any]:
-    "Return the transports that send something over a network: of `httpx2`, and of the SDK for `aiohttp`"
-    anthropic.Anthropic # Imports what there is
-    names = 'HTTPTransport', 'AsyncHTTPTransport', 'AiohttpTransport'
-    return [c for c in base.__subclasses__() if c.__name__ in names]
-
-# %% ../../nbs/sandbox/14_server.ipynb #907e9f27
-def divert(
-    cls: Any, # Class of transports
-    handle: Callable[..., Any], # Answers what one of them would send to the API
-) -> Any: # A context manager
-    "Let requests to the API end elsewhere"
-    send = cls.handle_request
-    def diverted(transport: Any, request: Any) -> Any:
-        if not is_ours(request): return send(transport, request)
-        request.read()
-        return retry_soon(handle(request))
-    return mock.patch.object(cls, 'handle_request', diverted)
-
-def async_divert(
-    cls: Any, # Class of async transports
-    handle: Callable[..., Any], # Answers what one of them would send to the API
-) -> Any: # A context manager
-    "Let requests of async clients to the API end elsewhere"
-    send = cls.handle_async_request
-    async def diverted(transport: Any, request: Any) -> Any:
-        if not is_ours(request): return await send(transport, request)
-        await request.aread()
-        return retry_soon(await handle(request))
-    return mock.patch.object(cls, 'handle_async_request', diverted)
 
 # %% ../../nbs/sandbox/14_server.ipynb #0d4f9051
 @patch
