@@ -1,4 +1,4 @@
-"""One request and its reply: how it is sent, and what is made of what comes of it
+"""One request and its reply: how it is sent, read, checked and counted
 
 Docs: https://llmchat-owner.github.io/llmchat/engine/request.html.md"""
 
@@ -114,16 +114,16 @@ def _fitting(self: BaseClient, cli: Any) -> Any:
 @patch
 def _connect(self: BaseClient, cli: Any) -> None:
     "Take an SDK client that was given, that of another client of ours, or one for our settings"
-    told = {} if cli is None else {k: v for k, v in self._conn.items() if v is not None}
+    given = {} if cli is None else {k: v for k, v in self._conn.items() if v is not None}
     self._given, self._borrowed = cli is not None, cli is not None
     if isinstance(cli, BaseClient):
-        self._given, self._conn, told = cli._given, cli._conn | told, cli._over | told
+        self._given, self._conn, given = cli._given, cli._conn | given, cli._over | given
         self._waits = cli._waits | {k: v for k, v in self._waits.items() if v not in (None, 60)}
         self._fitting(cli._clis.cli)
         self._clis = cli._clis
     elif cli is None: self._clis = connection(self.model, self._async, self._aiohttp, **self._conn)
     else: self._clis = (PerLoop if self._async else PerProcess)(self._fitting(cli), ours=False)
-    self._over, self._ready, self._patient = told, (None, None), (None, None)
+    self._over, self._ready, self._patient = given, (None, None), (None, None)
     self.sdk # Wrong settings are errors here
 
 # %% ../../nbs/engine/06_request.ipynb #5f3d3c59
@@ -409,7 +409,7 @@ def _send(self: BaseClient, req: dict[str, Any], stream: bool = False, prefill: 
         advise(e, prefill)
         redact_error(e, self.sdk, named_values(req))
         if results := blamed(e, req['messages']): e.results = results
-        err = repr(e) # not `e` itself, which would hold on to the frames it came through, and they to it
+        err = repr(e) # not `e` itself, which would keep the frames that it passed through, and they would keep it
         raise
     finally:
         used = paid and (paid.model, plain_usage(paid.usage))
@@ -417,7 +417,7 @@ def _send(self: BaseClient, req: dict[str, Any], stream: bool = False, prefill: 
         on_reply(r, used)
         if self.log is not None: self._note(req, r, err, began)
     try:
-        if cb and isawaitable(told := cb(r)): yield Apply(partial(_awaited, told))
+        if cb and isawaitable(res := cb(r)): yield Apply(partial(_awaited, res))
     except BaseException as e:
         e.partial = r
         raise

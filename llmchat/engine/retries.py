@@ -48,7 +48,7 @@ class Retry(NamedTuple):
     attempt: int # Which retry is next, from 1
     of: int # How many there are at most
     seconds: float # Until it is sent; at most
-    cause: Any # The HTTP response, or the SDK's error where none came
+    cause: Any # The HTTP response, or the SDK's error where there was none
 
     def __str__(self) -> str:
         why = getattr(self.cause, 'status_code', None) or type(self.cause).__name__
@@ -56,7 +56,7 @@ class Retry(NamedTuple):
 
 # %% ../../nbs/engine/03_retries.ipynb #e1820b3e
 def next_try(
-    cause: Any, # The HTTP response, or the SDK's error where none came
+    cause: Any, # The HTTP response, or the SDK's error where there was none
     n: int, # How many retries there were
     of: int, # How many there are at most
     max_wait: float | None = None, # Seconds that a server may ask for; None: any
@@ -88,7 +88,7 @@ def waiting_class() -> Any:
         def __init__(self, of: int, max_wait: float | None, on_retry: Any) -> None:
             self.of, self.max_wait, self.on_retry = of, max_wait, on_retry
 
-        def told(self, request: Any, cause: Any) -> Any:
+        def on_failure(self, request: Any, cause: Any) -> Any:
             "Return what `on_retry` returns; None if there is no retry"
             again = next_try(cause, request.retries_taken, self.of, self.max_wait)
             if again is None and hasattr(cause, 'headers'): cause.headers['x-should-retry'] = 'false'
@@ -98,7 +98,7 @@ def waiting_class() -> Any:
             try: response, cause = (r := call_next(request)), r.http_response
             except anthropic.APIConnectionError as e: response, cause = None, e
             if response is not None and cause.is_success: return response
-            if isawaitable(said := self.told(request, cause)): SyncIO(None).apply(partial(_awaited, said), None)
+            if isawaitable(said := self.on_failure(request, cause)): SyncIO(None).apply(partial(_awaited, said), None)
             if response is None: raise cause
             return response
 
@@ -106,7 +106,7 @@ def waiting_class() -> Any:
             try: response, cause = (r := await call_next(request)), r.http_response
             except anthropic.APIConnectionError as e: response, cause = None, e
             if response is not None and cause.is_success: return response
-            if isawaitable(said := self.told(request, cause)): await said
+            if isawaitable(said := self.on_failure(request, cause)): await said
             if response is None: raise cause
             return response
     return Waiting

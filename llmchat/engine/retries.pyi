@@ -32,7 +32,7 @@ def next_try(cause: Any, n: int, of: int, max_wait: float | None=None, status: i
     """Decide whether a request that failed is sent again, and when
 
     Args:
-        cause: The HTTP response, or the SDK's error where none came
+        cause: The HTTP response, or the SDK's error where there was none
         n: How many retries there were
         of: How many there are at most
         max_wait: Seconds that a server may ask for; None: any

@@ -1,4 +1,4 @@
-"""Turns of a conversation: all or nothing, and kept as they come
+"""A turn of a conversation: how it is made, and committed to the history whole or not at all
 
 Docs: https://llmchat-owner.github.io/llmchat/engine/turns.html.md"""
 
@@ -55,7 +55,7 @@ class Turn:
     start: int # Index in the history of its first message
     replaced: list[dict[str, Any]] # What stood there before, such as results that its prompt was joined to
     asked: bool # Did it have a prompt, rather than go on?
-    prompt: dict[str, Any] | None # The prompt, where it is not the message at `start` as it came
+    prompt: dict[str, Any] | None # The prompt, where it is not the message at `start` as it is
     end: int # Index behind its reply
     model: str # That answered
     usage: UsageLog
@@ -241,7 +241,7 @@ def _turn(self: BaseChat, msg: dict[str, Any] | None, exchange: Exchange,
 @patch
 def _commit(self: BaseChat, at: int, msg: dict[str, Any] | None, new: list[dict[str, Any]],
     more: list[dict[str, Any]], r: Any) -> None:
-    "Put a finished turn into the history, and note how to take it back, and its usage"
+    "Put a finished turn into the history, with a `Turn` that says how to undo it, and its usage"
     asked, apart, old = msg is not None, msg if new[:1] != [msg] else None, self.h[at:]
     last = more[-2:] if more and more[-1]['role'] == 'user' else more[-1:]
     if new and more and new[-1]['role'] == 'assistant':

@@ -245,7 +245,7 @@ def _stop(self: Builder) -> None:
 # %% ../../nbs/protocol/03_events.ipynb #c766fdb4
 @patch(as_prop=True)
 def partial(self: Builder) -> dict[str, Any] | None:
-    "The message so far, its `stop_reason` None; None if nothing came"
+    "The message so far, its `stop_reason` None; None before `message_start`"
     if not self.msg: return None
     blocks = enumerate(self.msg['content'])
     return {**self.msg, 'content': [join_pieces(b, self._pieces.get(i, {})) for i, b in blocks]}

@@ -48,6 +48,6 @@ class Builder:
         """Take in one event; return the text or `Thinking` that it brought, if any"""
     @property
     def partial(self) -> dict[str, Any] | None:
-        """The message so far, its `stop_reason` None; None if nothing came"""
+        """The message so far, its `stop_reason` None; None before `message_start`"""
 class Thinking(str):
     """A piece of thinking in a stream, where `thinking=True` asked for it"""
