@@ -30,7 +30,7 @@ def mk_upload(
     name: str | None = None, # File name; None: the path's, or 'unnamed'
     mime: str | None = None # Media type; None: as its bytes or its name tell
 ) -> tuple[str, bytes, str]: # Name, data and media type; `ValueError` or `TypeError` if it cannot be uploaded
-    "Name, data and media type of an upload, as the SDK takes them"
+    "Return name, data and media type of an upload, as the SDK takes them"
     from mimetypes import guess_type
     if not isinstance(o, (Path, bytes, bytearray)):
         raise TypeError(f"A file is bytes or a Path, not {type(o).__name__}: Path('…') for a file, .encode() for text")

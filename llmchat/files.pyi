@@ -6,7 +6,7 @@ import anthropic
 __all__ = ['mk_upload', 'BaseFiles', 'Files', 'AsyncFiles']
 
 def mk_upload(o: Any, name: str | None=None, mime: str | None=None) -> tuple[str, bytes, str]:
-    """Name, data and media type of an upload, as the SDK takes them
+    """Return name, data and media type of an upload, as the SDK takes them
 
     Args:
         o: A `Path`, or bytes
