@@ -361,8 +361,8 @@ def generic():
     def seeded(handler):
         def route(sb, req, *ids):
             secs = 60 if req.path.endswith('cancel') else 0
-            ids = 'after_id', 'before_id', 'message_batch_id'
-            sb.state['batches'].update({k: HeldBatch(k, [held], sb.clock.now, secs) for k in ids})
+            there = 'after_id', 'before_id', 'message_batch_id'
+            sb.state['batches'].update({k: HeldBatch(k, [held], sb.clock.now, secs) for k in there})
             sb.state['files']['file_id'] = dict(meta=put_file(sb, 'a.txt', b'abc') | dict(id='file_id'), data=b'abc')
             return handler(sb, req, *ids)
         return route
