@@ -83,7 +83,7 @@ class AsyncChat(BaseChat):
 @delegates(Chat.retry)
 def retry(self: AsyncChat, stream: bool = False, loop: bool = False,
     **kwargs: Any) -> 'Awaitable[anthropic.types.Message] | AsyncStream': # As from a call, or from `toolloop`
-    "Ask the last turn again; if that fails, all is as it was"
+    "Make the last turn again; if that fails, nothing changes"
     return self._run_again(stream, loop, **kwargs)
 
 # %% ../nbs/02_async.ipynb #b7d31633
@@ -128,7 +128,7 @@ def toolloop(self: AsyncChat, pr: Any = None, max_steps: int = 10, **kwargs: Any
 # %% ../nbs/02_async.ipynb #4ef3fd97
 @patch
 async def close(self: AsyncChat) -> None:
-    "End the turn that a stream or loop is in the middle of, wherever that is, and its connection; nothing else"
+    "End the turn of a stream or loop that has not ended, from anywhere, and close its connection"
     if io := self._end(): await io.close()
 
 # %% ../nbs/02_async.ipynb #c864a839

@@ -175,7 +175,7 @@ class AsyncChat(BaseChat):
     async def __aexit__(self, *exc: Any) -> None: ...
     @overload
     def retry(self, *, stream: Literal[True], loop: bool=False, max_steps: int=10, cont_func: Callable[..., Any]=..., final_prompt: str | None=None, sp: Any='', temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=..., approve: Callable[[Any], Any] | None=..., parallel: bool=..., max_result: int=..., max_cost: float | None=..., max_calls: int | None=...) -> AsyncStream:
-        """Ask the last turn again; if that fails, all is as it was
+        """Make the last turn again; if that fails, nothing changes
 
         Args:
             max_steps: As for `toolloop`
@@ -198,7 +198,7 @@ class AsyncChat(BaseChat):
             As from a call, or from `toolloop`"""
     @overload
     def retry(self, stream: Literal[False]=False, loop: bool=False, *, max_steps: int=10, cont_func: Callable[..., Any]=..., final_prompt: str | None=None, sp: Any='', temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=..., approve: Callable[[Any], Any] | None=..., parallel: bool=..., max_result: int=..., max_cost: float | None=..., max_calls: int | None=...) -> Awaitable[anthropic.types.Message]:
-        """Ask the last turn again; if that fails, all is as it was
+        """Make the last turn again; if that fails, nothing changes
 
         Args:
             max_steps: As for `toolloop`
@@ -221,7 +221,7 @@ class AsyncChat(BaseChat):
             As from a call, or from `toolloop`"""
     @overload
     def retry(self, *, stream: bool, loop: bool=False, max_steps: int=10, cont_func: Callable[..., Any]=..., final_prompt: str | None=None, sp: Any='', temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=..., approve: Callable[[Any], Any] | None=..., parallel: bool=..., max_result: int=..., max_cost: float | None=..., max_calls: int | None=...) -> Awaitable[anthropic.types.Message] | AsyncStream:
-        """Ask the last turn again; if that fails, all is as it was
+        """Make the last turn again; if that fails, nothing changes
 
         Args:
             max_steps: As for `toolloop`
@@ -289,7 +289,7 @@ class AsyncChat(BaseChat):
         Returns:
             Replies and messages with results, as they come; afterwards `value` is the list of them"""
     async def close(self) -> None:
-        """End the turn that a stream or loop is in the middle of, wherever that is, and its connection; nothing else"""
+        """End the turn of a stream or loop that has not ended, from anywhere, and close its connection"""
 async def mk_funcres_async(call: Any, ns: Any, **kw: Any) -> dict[str, Any]:
     """Run one call
 

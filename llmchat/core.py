@@ -176,7 +176,7 @@ def parse(self: Chat, pr: Any, T: Any, retries: int = 0, **kwargs: Unpack[ChatSe
 # %% ../nbs/00_core.ipynb #b9a902a3
 @patch
 def close(self: Chat) -> None:
-    "End the turn that a stream or loop is in the middle of, wherever that is, and its connection; nothing else"
+    "End the turn of a stream or loop that has not ended, from anywhere, and close its connection"
     if io := self._end(): io.close()
 
 # %% ../nbs/00_core.ipynb #00a73eb5
@@ -188,9 +188,9 @@ def undo(self: BaseChat,
     def flow() -> Flow:
         yield from () # There is nothing to wait for
         n = self._last_turns(loop)
-        taken = self.h[min(t.start for t in self._turns[-n:]):]
+        removed = self.h[min(t.start for t in self._turns[-n:]):]
         self._adopt(self._draft(n), n)
-        return taken
+        return removed
     io = SyncIO(None)
     return run(self._alone(flow(), io), io)
 
@@ -199,13 +199,13 @@ def undo(self: BaseChat,
 @delegates(Client.__call__, but=['msgs'])
 def retry(self: Chat,
     stream: bool = False, # Return the text piece by piece?
-    loop: bool = False, # Ask the last prompt again by `toolloop`, in place of all turns since then?
+    loop: bool = False, # Send the last prompt again by `toolloop`, in place of all turns since then?
     max_steps: int = 10, # As for `toolloop`
     cont_func: Callable[..., Any] = noop, # As for `toolloop`
     final_prompt: str | None = None, # As for `toolloop`; None: its own
     **kwargs: Unpack[ChatSettings]
 ) -> 'anthropic.types.Message | Stream': # As from a call, or from `toolloop`
-    "Ask the last turn again; if that fails, all is as it was"
+    "Make the last turn again; if that fails, nothing changes"
     return self._run_again(stream, loop, max_steps, cont_func, final_prompt, **kwargs)
 
 # %% ../nbs/00_core.ipynb #1bea8c92

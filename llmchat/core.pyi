@@ -243,14 +243,14 @@ class Chat(BaseChat):
         Returns:
             An object of type `T`"""
     def close(self) -> None:
-        """End the turn that a stream or loop is in the middle of, wherever that is, and its connection; nothing else"""
+        """End the turn of a stream or loop that has not ended, from anywhere, and close its connection"""
     @overload
     def retry(self, *, stream: Literal[True], loop: bool=False, max_steps: int=10, cont_func: Callable[..., Any]=..., final_prompt: str | None=None, sp: Any='', temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=..., approve: Callable[[Any], Any] | None=..., parallel: bool=..., max_result: int=..., max_cost: float | None=..., max_calls: int | None=...) -> Stream:
-        """Ask the last turn again; if that fails, all is as it was
+        """Make the last turn again; if that fails, nothing changes
 
         Args:
             stream: Return the text piece by piece?
-            loop: Ask the last prompt again by `toolloop`, in place of all turns since then?
+            loop: Send the last prompt again by `toolloop`, in place of all turns since then?
             max_steps: As for `toolloop`
             cont_func: As for `toolloop`
             final_prompt: As for `toolloop`; None: its own
@@ -271,11 +271,11 @@ class Chat(BaseChat):
             As from a call, or from `toolloop`"""
     @overload
     def retry(self, stream: Literal[False]=False, loop: bool=False, max_steps: int=10, cont_func: Callable[..., Any]=..., final_prompt: str | None=None, *, sp: Any='', temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=..., approve: Callable[[Any], Any] | None=..., parallel: bool=..., max_result: int=..., max_cost: float | None=..., max_calls: int | None=...) -> anthropic.types.Message:
-        """Ask the last turn again; if that fails, all is as it was
+        """Make the last turn again; if that fails, nothing changes
 
         Args:
             stream: Return the text piece by piece?
-            loop: Ask the last prompt again by `toolloop`, in place of all turns since then?
+            loop: Send the last prompt again by `toolloop`, in place of all turns since then?
             max_steps: As for `toolloop`
             cont_func: As for `toolloop`
             final_prompt: As for `toolloop`; None: its own
@@ -296,11 +296,11 @@ class Chat(BaseChat):
             As from a call, or from `toolloop`"""
     @overload
     def retry(self, *, stream: bool, loop: bool=False, max_steps: int=10, cont_func: Callable[..., Any]=..., final_prompt: str | None=None, sp: Any='', temp: float | None=None, maxtok: int=4096, maxthinktok: int=0, think: Effort | None=None, prefill: str='', stop: str | list[str] | None=None, tools: Any=None, tool_choice: Any=None, cb: Callable[..., Any] | None=None, events: bool=False, thinking: bool | dict[str, Any]=False, cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=..., approve: Callable[[Any], Any] | None=..., parallel: bool=..., max_result: int=..., max_cost: float | None=..., max_calls: int | None=...) -> anthropic.types.Message | Stream:
-        """Ask the last turn again; if that fails, all is as it was
+        """Make the last turn again; if that fails, nothing changes
 
         Args:
             stream: Return the text piece by piece?
-            loop: Ask the last prompt again by `toolloop`, in place of all turns since then?
+            loop: Send the last prompt again by `toolloop`, in place of all turns since then?
             max_steps: As for `toolloop`
             cont_func: As for `toolloop`
             final_prompt: As for `toolloop`; None: its own
