@@ -266,7 +266,8 @@ def _put(self: BaseChat, at: int, msg: dict[str, Any]) -> None:
 @patch
 def _ready(self: BaseChat, msg: dict[str, Any] | None, exchange: Exchange, more: Any) -> Flow:
     "Run the calls that wait; `ValueError` for newest results that no request can hold"
-    self._read()
+    read = self._dialog.msgs # Since the call began; what was changed within it after that is seen with the request
+    if len(read) != len(self.h) or read[-1] is not self.h[-1]: self._read()
     if calls := open_calls(self.h, msg):
         results = yield from self._answer(calls, exchange, more)
         self._put(len(self.h), dict(role='user', content=results))
@@ -455,9 +456,8 @@ def _validated_prompt(self: BaseChat, pr: Any, kw: dict[str, Any], also: Iterabl
     "Return the prompt as a message; what is wrong with it or with a setting is an error before anything begins"
     msg = None if pr is None else mk_msg(pr)
     if kw: check_names(kw, [*ChatSettings.__annotations__, *also], 'a call of a chat')
-    if msg is None:
-        self._read()
-        self._start_of_turn(msg, self.h)
+    self._read()
+    if msg is None: self._start_of_turn(msg, self.h)
     return msg
 
 # %% ../../nbs/engine/11_turns.ipynb #febff623
