@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import finalize
 
+from fastcore.basics import patch
+
 from ..protocol.encoding import dumps
 from ..protocol.limits import max_megabytes, max_requests
 from .responses import Response, Fail, Json, json_response
@@ -86,21 +88,22 @@ class HeldBatch:
     lines: Any = None # File of its results, once they are made
     counts: Json | None = None # How many results there are of each kind
 
-    @property
-    def stops(self) -> float:
-        "When the last request is done, or no more will be"
-        return min(self.created + min(self.seconds, a_day), float('inf') if self.canceled is None else self.canceled)
+# %% ../../nbs/sandbox/11_batches.ipynb #1d4a6445
+@patch(as_prop=True)
+def stops(self: HeldBatch) -> float:
+    "When the last request is done, or no more will be"
+    return min(self.created + min(self.seconds, a_day), float('inf') if self.canceled is None else self.canceled)
 
-    @property
-    def ends(self) -> float:
-        "When it has ended, in seconds of the sandbox's clock"
-        return self.stops + (to_cancel if self.stops == self.canceled else 0)
+@patch(as_prop=True)
+def ends(self: HeldBatch) -> float:
+    "When it has ended, in seconds of the sandbox's clock"
+    return self.stops + (to_cancel if self.stops == self.canceled else 0)
 
-    @property
-    def done(self) -> int:
-        "How many requests are answered in time"
-        part = (self.stops - self.created) / self.seconds if self.seconds else 1
-        return min(len(self.held), int(len(self.held) * part + 1e-9))
+@patch(as_prop=True)
+def done(self: HeldBatch) -> int:
+    "How many requests are answered in time"
+    part = (self.stops - self.created) / self.seconds if self.seconds else 1
+    return min(len(self.held), int(len(self.held) * part + 1e-9))
 
 # %% ../../nbs/sandbox/11_batches.ipynb #6c541a31
 def batch_result(

@@ -1,4 +1,4 @@
-"""What the API insists on in a dialog: who says what, tools and their results, thinking, prefill
+"""What the API insists on in a dialog: who says what, tools, their calls and results
 
 Docs: https://llmchat-owner.github.io/llmchat/sandbox/rules_dialog.html.md"""
 
@@ -17,23 +17,18 @@ from typing import Any
 from .models import find_known, known_models
 from .rules import BlockAt, hi, Json, RequestView, rule, text, Turn
 from ..protocol.limits import (
-    min_budget, re_call, re_id, re_key, re_name, sampling, sampling_version, temp_range)
+    min_budget, re_call, re_id, re_key, re_name, sampling_version)
 
 # %% auto #0
-__all__ = ['only', 'mark', 'paper', 'cited', 'server_calls', 'by_code', 'beta_tools', 'screen', 'advisor', 'levels', 'before',
-           'adaptive', 'user', 'assistant', 'call', 'result', 'wrong_role', 'lone_system_message', 'thought',
-           'final_thinking', 'signature_of', 'signature', 'document_of_assistant', 'citations_of_user', 'whole',
-           'call_id', 'same_tool_use_id', 'length_of_called_name', 'called_name', 'is_result', 'exchanges',
-           'result_without_call', 'two_results', 'empty_error', 'call_without_result', 'server_call',
-           'server_result_without_call', 'waiting', 'is_call', 'made_by', 'server_call_without_result',
-           'code_that_is_not_there', 'no_container', 'tool', 'tool_name', 'same_tool_name', 'tool_schema',
-           'union_of_arguments', 'argument_name', 'all_deferred', 'unknown_reference', 'marked_deferred_tool',
-           'two_lists_of_domains', 'choice_without_tools', 'choice_of_no_tool', 'is_forced', 'forced_tool',
-           'forced_while_thinking', 'version_of_computer', 'length_of_advice', 'small_budget',
-           'budget_above_max_tokens', 'no_thinking', 'kind_of_thinking', 'effort_without_thinking', 'no_effort',
-           'level_of_effort', 'deprecated_sampling', 'range_of_temperature', 'two_kinds_of_sampling', 'thinks',
-           'temperature_while_thinking', 'top_p_while_thinking', 'top_k_while_thinking', 'prefill', 'no_prefill',
-           'prefill_with_space', 'prefill_while_thinking']
+__all__ = ['only', 'mark', 'paper', 'cited', 'server_calls', 'by_code', 'beta_tools', 'screen', 'advisor', 'user', 'assistant',
+           'call', 'result', 'wrong_role', 'lone_system_message', 'thought', 'final_thinking', 'signature_of',
+           'signature', 'document_of_assistant', 'citations_of_user', 'whole', 'call_id', 'same_tool_use_id',
+           'length_of_called_name', 'called_name', 'is_result', 'exchanges', 'result_without_call', 'two_results',
+           'empty_error', 'call_without_result', 'server_call', 'server_result_without_call', 'waiting', 'is_call',
+           'made_by', 'server_call_without_result', 'code_that_is_not_there', 'no_container', 'tool', 'tool_name',
+           'same_tool_name', 'tool_schema', 'union_of_arguments', 'argument_name', 'all_deferred', 'unknown_reference',
+           'marked_deferred_tool', 'two_lists_of_domains', 'choice_without_tools', 'choice_of_no_tool', 'is_forced',
+           'forced_tool', 'forced_while_thinking', 'version_of_computer', 'length_of_advice']
 
 # %% ../../nbs/sandbox/02_rules_dialog.ipynb #8b4ddcd7
 def user(*blocks: Any) -> Json:
@@ -373,133 +368,3 @@ def length_of_advice(q: RequestView) -> Iterator[Json]:
         if t.get('type') != 'advisor_20260301' or (n := t.get('max_tokens')) is None: continue
         most = (find_known(known_models(), t['model']) or {}).get('max_tokens', n)
         if not min_budget <= n <= most: yield dict(i=i, least=min_budget, most=most)
-
-# %% ../../nbs/sandbox/02_rules_dialog.ipynb #e77c0b9d
-@rule('thinking.enabled.budget_tokens: Input should be greater than or equal to {least}', 'quoted',
-    dict(model='claude-opus-4-5', thinking=dict(type='enabled', budget_tokens=1000)))
-def small_budget(q: RequestView) -> Iterator[Json]:
-    n = q.get('thinking', 'budget_tokens')
-    if n is not None and n < min_budget: yield dict(least=min_budget)
-
-# %% ../../nbs/sandbox/02_rules_dialog.ipynb #52e72ec7
-@rule('`max_tokens` must be greater than `thinking.budget_tokens`. Please consult our documentation at '
-    'https://docs.claude.com/en/docs/build-with-claude/extended-thinking#max-tokens-and-context-window-size', 'quoted',
-    dict(model='claude-opus-4-5', thinking=dict(type='enabled', budget_tokens=4096)))
-def budget_above_max_tokens(q: RequestView) -> Iterator[Json]:
-    if q.counting or 'interleaved-thinking' in q.headers.get('anthropic-beta', ''): return
-    if (q.get('thinking', 'budget_tokens') or 0) >= max(1, q.body['max_tokens']): yield {}
-
-# %% ../../nbs/sandbox/02_rules_dialog.ipynb #650c81a3
-def no_thinking(
-    q: RequestView, # In which the model does not take this kind of thinking
-    kind: str # Such as 'enabled'
-) -> str:
-    "Return what the API says to a kind of thinking that a model does not take"
-    if kind == 'adaptive': return 'adaptive thinking is not supported on this model'
-    if kind == 'disabled' and not q.lacks('thinking.types.between_tools'):
-        return ('To turn thinking off on this model, send "thinking": {"type": "between_tools"} instead of '
-            '{"type": "disabled"}. The model does not think before responding. The short updates it writes between '
-            'tool calls come back as thinking blocks.')
-    if kind == 'disabled' and not q.lacks('thinking.types.enabled'):
-        return ('"thinking.type.disabled" is not supported for this model. Thinking defaults to adaptive mode when not '
-            'specified; use "thinking.type.enabled" with "budget_tokens" for extended thinking.')
-    return (f'"thinking.type.{kind}" is not supported for this model. Use "thinking.type.adaptive" and '
-        '"output_config.effort" to control thinking behavior.')
-
-# %% ../../nbs/sandbox/02_rules_dialog.ipynb #6e995eb6
-@rule('{why}', 'documented', dict(model='claude-opus-5-5', thinking=dict(type='disabled')))
-def kind_of_thinking(q: RequestView) -> Iterator[Json]:
-    kind = q.get('thinking', 'type')
-    if kind and q.lacks(f'thinking.types.{kind}'): yield dict(why=no_thinking(q, kind))
-
-# %% ../../nbs/sandbox/02_rules_dialog.ipynb #f4546d4b
-@rule('Thinking cannot be turned off at effort {level} on this model.', 'unknown',
-    dict(thinking=dict(type='between_tools'), output_config=dict(effort='max')))
-def effort_without_thinking(q: RequestView) -> Iterator[Json]:
-    level, levels = q.get('output_config', 'effort'), q.takes('disabled_effort')
-    off = q.get('thinking', 'type') in ('disabled', 'between_tools')
-    if off and levels and level and level not in levels: yield dict(level=level)
-
-# %% ../../nbs/sandbox/02_rules_dialog.ipynb #356027c3
-levels = 'high', 'low', 'max', 'medium', 'xhigh' # In the API's order
-
-@rule('This model does not support the effort parameter.', 'quoted',
-    dict(model='claude-haiku-4-5', output_config=dict(effort='low')))
-def no_effort(q: RequestView) -> Iterator[Json]:
-    if q.get('output_config', 'effort') and q.lacks('effort'): yield {}
-
-# %% ../../nbs/sandbox/02_rules_dialog.ipynb #95a6c85e
-@rule("This model does not support effort level '{level}'. Supported levels: {levels}.", 'recorded',
-    dict(model='claude-opus-4-6', output_config=dict(effort='xhigh')))
-def level_of_effort(q: RequestView) -> Iterator[Json]:
-    level = q.get('output_config', 'effort')
-    if not level or not q.lacks(f'effort.{level}'): return
-    yield dict(level=level, levels=', '.join(l for l in levels if not q.lacks(f'effort.{l}')))
-
-# %% ../../nbs/sandbox/02_rules_dialog.ipynb #e25261b7
-before = {'anthropic-version': sampling_version} # The headers of a request that may have a temperature
-
-@rule('`{name}` is deprecated for this model.', 'quoted', dict(headers=before, temperature=0.5))
-def deprecated_sampling(q: RequestView) -> Iterator[Json]:
-    for k in sampling:
-        default = q.body.get(k) in (None, 1) and k != 'top_k'
-        if k in q.body and not default and q.takes('sampling') == 'default': yield dict(name=k)
-
-# %% ../../nbs/sandbox/02_rules_dialog.ipynb #c2aa9e31
-@rule('temperature: range: {least}..{most}', 'quoted', dict(model='claude-opus-4-5', headers=before, temperature=2))
-def range_of_temperature(q: RequestView) -> Iterator[Json]:
-    least, most = temp_range
-    if not least <= q.body.get('temperature', most) <= most: yield dict(least=least, most=most)
-
-@rule('`temperature` and `top_p` cannot both be specified for this model. Please use only one.', 'quoted',
-    dict(model='claude-opus-4-5', headers=before, temperature=1, top_p=1))
-def two_kinds_of_sampling(q: RequestView) -> Iterator[Json]:
-    if q.takes('sampling') == 'one' and {'temperature', 'top_p'} <= q.body.keys(): yield {}
-
-# %% ../../nbs/sandbox/02_rules_dialog.ipynb #edf82327
-def thinks(q: RequestView) -> bool: return q.get('thinking', 'type') in ('enabled', 'adaptive')
-
-adaptive = dict(model='claude-opus-4-6', headers=before, thinking=dict(type='adaptive'))
-
-@rule('`temperature` may only be set to 1 when thinking is enabled.', 'quoted', adaptive | dict(temperature=0))
-def temperature_while_thinking(q: RequestView) -> Iterator[Json]:
-    if thinks(q) and q.body.get('temperature', 1) != 1: yield {}
-
-# %% ../../nbs/sandbox/02_rules_dialog.ipynb #2a4c5656
-@rule('`top_p` must be greater than or equal to 0.95 or unset when thinking is enabled', 'quoted',
-    adaptive | dict(top_p=0.5))
-def top_p_while_thinking(q: RequestView) -> Iterator[Json]:
-    if thinks(q) and q.body.get('top_p', 1) < 0.95: yield {}
-
-@rule('`top_k` must be unset when thinking is enabled or in adaptive mode', 'quoted', adaptive | dict(top_k=3))
-def top_k_while_thinking(q: RequestView) -> Iterator[Json]:
-    if thinks(q) and q.body.get('top_k') is not None: yield {}
-
-# %% ../../nbs/sandbox/02_rules_dialog.ipynb #34c3fbda
-def prefill(
-    q: RequestView
-) -> list[BlockAt]: # Its blocks; none where there is none
-    "Return a reply that has begun"
-    last = q.turns[-1:]
-    blocks = last[0].blocks if last and last[0].role == 'assistant' else []
-    return [] if any(b.block['type'] in server_calls for b in blocks) else blocks
-
-@rule('This model does not support assistant message prefill. The conversation must end with a user message.',
-    'quoted', dict(messages=[hi, assistant(text('I'))]))
-def no_prefill(q: RequestView) -> Iterator[Json]:
-    if prefill(q) and not q.takes('prefill'): yield {}
-
-@rule('messages: final assistant content cannot end with trailing whitespace', 'quoted',
-    dict(model='claude-opus-4-5', messages=[hi, assistant(text('I '))]))
-def prefill_with_space(q: RequestView) -> Iterator[Json]:
-    for b in prefill(q)[-1:]:
-        if b.block['type'] == 'text' and b.block['text'] != b.block['text'].rstrip(): yield {}
-
-# %% ../../nbs/sandbox/02_rules_dialog.ipynb #36d9bc54
-@rule('{at}.type: Expected `thinking` or `redacted_thinking`, but found `{kind}`. When `thinking` is enabled, a final '
-    '`assistant` message must start with a thinking block (preceeding the lastmost set of `tool_use` and `tool_result` '
-    'blocks).', 'quoted', dict(model='claude-opus-4-5', messages=[hi, assistant(text('I'))],
-    thinking=dict(type='enabled', budget_tokens=1024)))
-def prefill_while_thinking(q: RequestView) -> Iterator[Json]:
-    for b in prefill(q)[:1]:
-        if thinks(q) and 'thinking' not in b.block['type']: yield dict(at=b.at, kind=b.block['type'])

@@ -7,12 +7,12 @@ Docs: https://llmchat-owner.github.io/llmchat/sandbox/validation.html.md"""
 # %% ../../nbs/sandbox/04_validation.ipynb #2b876d94
 from __future__ import annotations
 
-import json, re, warnings
+import json, warnings
 from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
 from typing import Any
 
-import llmchat.sandbox.rules_dialog, llmchat.sandbox.rules_media # they fill the table
+import llmchat.sandbox.rules_dialog, llmchat.sandbox.rules_settings, llmchat.sandbox.rules_media # they fill the table
 from .rules import RequestView, Json, Refusal, refusal
 from ..protocol.limits import sampling, sampling_version
 from ..sdk.lazy import anthropic, LazyModule, pydantic
