@@ -1,4 +1,4 @@
-"Talk with Claude from notebooks and programs"
+"Chat with Claude from notebooks and programs"
 
 __version__ = "0.0.1"
 

@@ -138,8 +138,8 @@ def test_a_page_is_gone_on_with(tmp_path):
 def test_pictures_beside_markdown(tmp_path):
     chat = chat_of('A dot.')
     chat([PNG, 'What is this?'])
-    chat.to_md(tmp_path/'a talk.md')
-    assert (tmp_path/'a talk_files/1.png').read_bytes() == PNG and '![image/png](a%20talk_files/1.png)' in (tmp_path/'a talk.md').read_text()
+    chat.to_md(tmp_path/'a chat.md')
+    assert (tmp_path/'a chat_files/1.png').read_bytes() == PNG and '![image/png](a%20chat_files/1.png)' in (tmp_path/'a chat.md').read_text()
     assert 'data:image/png;base64,' in chat.to_md()
 
 def test_code_that_looks_like_a_picture_stays(tmp_path):

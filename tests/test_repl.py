@@ -87,7 +87,7 @@ def test_one_question_goes_on(env, run):
 def test_after_a_conversation_with_tools_the_advice_is_for_the_terminal(run, tools):
     assert run('-m', 'claude-tool', '--tools', str(tools), 'Go')[0] == 0
     status, out, err = run('-m', 'claude-echo', '-c', 'And?')
-    assert status == 0 and 'Not taken from the file: erase. Functions come with --tools FILE.py' in err and 'Chat.load' not in err and '=' not in err
+    assert status == 0 and 'Not loaded from the file: erase. Functions come with --tools FILE.py' in err and 'Chat.load' not in err and '=' not in err
     assert run('-m', 'claude-tool', '--tools', str(tools), 'Go')[0] == 0
     status, out, err = run('-m', 'claude-tool', '-c', '--tools', str(tools), 'And?')
     assert status == 0 and 'file' not in err

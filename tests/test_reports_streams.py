@@ -87,7 +87,7 @@ def test_a_block_that_is_open_at_the_end_is_closed(way, block, grow, end):
     r, _ = streamed(way, events)
     assert r.content[0].to_dict(warnings=False) == block | end and r.stop_reason == 'max_tokens'
     chat = chat_with(way, event_stream(b''.join(sse(events[:-1]))))
-    with pytest.raises(anthropic.APIConnectionError, match='no message_stop came') as e: way.read(chat, 'x')
+    with pytest.raises(anthropic.APIConnectionError, match='no message_stop arrived') as e: way.read(chat, 'x')
     assert e.value.partial.content[0].to_dict() == block | end
 
 @both

@@ -164,7 +164,7 @@ def test_cut_after_every_event(way, name, fault, kw):
         e = e.value
         assert type(e) is ERRORS[fault] and isinstance(e, anthropic.APIError) and str(e)
         if isinstance(FAULTS[fault], Exception): assert e.__cause__ is FAULTS[fault] and (fault == 'stall' or str(FAULTS[fault]) in str(e))
-        if fault == 'end': assert e.__cause__ is None and 'no message_stop came' in str(e)
+        if fault == 'end': assert e.__cause__ is None and 'no message_stop arrived' in str(e)
         if fault == 'refused': assert (e.type, e.body['error']['message']) == ('invalid_request_error', 'Mine') and 'Mine' in str(e)
         if not kw: assert ''.join(seen) == ''.join(e['delta'].get('text', '') for e in events[:n] if e['type'] == 'content_block_delta')
         check_failed(way, chat, e, events[:n])

@@ -60,10 +60,10 @@ def conversation() -> None:
 
 
 def kept() -> None:
-    chat = Chat('claude-sonnet-5-5', journal='talk.jsonl', max_wait=30, on_retry=print)
-    chat.save('talk.json')
-    again: Chat = Chat.load('talk.json', tools=[sums])
-    other: AsyncChat = AsyncChat.load('talk.jsonl')
+    chat = Chat('claude-sonnet-5-5', journal='chat.jsonl', max_wait=30, on_retry=print)
+    chat.save('chat.json')
+    again: Chat = Chat.load('chat.json', tools=[sums])
+    other: AsyncChat = AsyncChat.load('chat.jsonl')
     print(again.fork().h, other.use.total)
 
 

@@ -123,7 +123,7 @@ def left_out(
     if not isinstance(w, LeftOut): return f'{w}\n'
     names = ', '.join([*w.tools, *(k for k in w.names if k != 'approve')])
     how = 'Functions come with --tools FILE.py, another model with -m.'
-    return f'Not taken from the file: {names}. {how}\n' if names else ''
+    return f'Not loaded from the file: {names}. {how}\n' if names else ''
 
 # %% ../../nbs/cli/01_repl.ipynb #45057b00
 def load_chat(

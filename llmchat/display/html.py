@@ -186,7 +186,7 @@ def write_page(
 class Beside:
     "Put pictures into a folder beside a page of Markdown"
     def __init__(self,
-        path: Any # Of the page: the folder for `talk.md` is `talk_files`
+        path: Any # Of the page: the folder for `dogs.md` is `dogs_files`
     ) -> None:
         self.folder, self.n = Path(path).with_name(Path(path).stem + '_files'), 0
 

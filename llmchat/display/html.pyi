@@ -101,6 +101,6 @@ class Beside:
     n: int
     def __init__(self, path: Any) -> None:
         """Args:
-            path: Of the page: the folder for `talk.md` is `talk_files`"""
+            path: Of the page: the folder for `dogs.md` is `dogs_files`"""
     def __call__(self, p: DisplayPart) -> str:
         """Write a picture to a file; return its Markdown"""

@@ -299,7 +299,7 @@ async def async_step(flow: Flow, io: AsyncIO) -> Any:
                 val = await out
             except BaseException as e: err = e
             if io.left:
-                io.came_back(err)
+                io.uncancel(err)
                 val = err = None
             if stops and err is None:
                 io.response = val
@@ -383,6 +383,6 @@ def leave(self: AsyncIO, flow: Flow) -> None:
 
 # %% ../../nbs/engine/01_drivers.ipynb #76cec776
 @patch
-def came_back(self: AsyncIO, err: BaseException | None) -> None:
+def uncancel(self: AsyncIO, err: BaseException | None) -> None:
     "Take back the `cancel` of `leave`; another one goes on"
     if self.task and self.task.uncancel() and err: raise err

@@ -111,7 +111,7 @@ class AsyncIO(SyncIO):
     async def wait_for(self, done: Future[Any]) -> Any: ...
     def leave(self, flow: Flow) -> None:
         """Close a flow whose operation another task awaits, and wake that task"""
-    def came_back(self, err: BaseException | None) -> None:
+    def uncancel(self, err: BaseException | None) -> None:
         """Take back the `cancel` of `leave`; another one goes on"""
 OPENED: Any
 class Returned(Exception):

@@ -117,7 +117,7 @@ class AsyncStream(Stream):
     _held = False # Does an `async with` see to its end?
     _loop: Any = AsyncLoop
     _no_more = staticmethod(nothing) # By the class: `__del__` may come when names of the module are gone
-    _ahead: tuple[Any, ...] = () # Pieces that came as the request was sent
+    _ahead: tuple[Any, ...] = () # Pieces that were received when the request was sent
 
     def __iter__(self) -> Any: raise TypeError('An AsyncStream is read with `async for`, not with `for`.')
     def __enter__(self) -> Any: raise TypeError('An AsyncStream is held by `async with`, not by `with`.')

@@ -142,7 +142,7 @@ def read_input(text: str, start: Any = None) -> Any:
 
 # %% ../../nbs/protocol/03_events.ipynb #9d01b6e5
 def join_pieces(block: dict[str, Any], pieces: Mapping[str, list[str]]) -> dict[str, Any]:
-    "Return a block whose fields have grown by the pieces that came for them"
+    "Return a block whose fields have grown by the pieces received for them"
     res = {**block}
     for k, ps in pieces.items():
         if k == 'partial_json': res['input'] = read_input(''.join(ps), block.get('input'))

@@ -36,7 +36,7 @@ def check_reply(msg: Mapping[str, Any]) -> None:
 def read_input(text: str, start: Any=None) -> Any:
     """Return the arguments of a tool call from their JSON; `start` where there is none"""
 def join_pieces(block: dict[str, Any], pieces: Mapping[str, list[str]]) -> dict[str, Any]:
-    """Return a block whose fields have grown by the pieces that came for them"""
+    """Return a block whose fields have grown by the pieces received for them"""
 def grown_fields(block: dict[str, Any], delta: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of a block that a delta changes, other than by pieces"""
 class Builder:

@@ -280,7 +280,7 @@ class Tool:
     "A function with its schema"
     f: Any # What runs; None: nothing here, the API runs it or `ns` has it
     schema: dict[str, Any] # What the model sees
-    adapter: Any = None # Pydantic's `TypeAdapter` of the arguments; None: they are passed as they came
+    adapter: Any = None # Pydantic's `TypeAdapter` of the arguments; None: they are passed as they are
     positional: tuple[str, ...] = () # Parameters that take no keyword
     timeout: float | None = None # Seconds that a call may take; None: as long as it takes
     parallel: bool = True # May it run while other tools run?

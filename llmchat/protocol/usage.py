@@ -172,7 +172,7 @@ def use(self: Ledger) -> Usage:
 # %% ../../nbs/protocol/04_usage.ipynb #0a1ce5d4
 @patch(as_prop=True)
 def costs(self: Ledger) -> Cost | None:
-    "USD by kind; None as soon as one reply came from a model without a price"
+    "USD by kind; None as soon as one reply is of a model without a price"
     with self._lock:
         self.use
         while self._unpriced:

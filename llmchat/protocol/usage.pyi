@@ -93,7 +93,7 @@ class Ledger:
         """Tokens in all"""
     @property
     def costs(self) -> Cost | None:
-        """USD by kind; None as soon as one reply came from a model without a price"""
+        """USD by kind; None as soon as one reply is of a model without a price"""
     @property
     def cost(self) -> float | None:
         """USD in all; None where a model has no price"""

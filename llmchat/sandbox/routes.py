@@ -38,7 +38,7 @@ class Request:
     n: int = 0 # Number of the call, for requests that ask for a message
     reply: Reply = None # The reply it gets
     instead: Any = None # What it gets instead of a reply: a fault, a refusal
-    at: float = 0 # When it came, in seconds of the sandbox's clock
+    at: float = 0 # When it was received, in seconds of the sandbox's clock
     usage: Json | None = None # Usage of its input, for requests that were admitted
     writes: dict[str, int] = field(default_factory=dict) # What its reply lets the prompt cache keep
     limits: Any = None # Those that it shares with others, see `Limits`

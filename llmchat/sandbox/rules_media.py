@@ -28,7 +28,7 @@ __all__ = ['citable', 'bounds', 'most_strict', 'most_optional', 'most_unions', '
 
 # %% ../../nbs/sandbox/03_rules_media.ipynb #5707c2e7
 class Media(NamedTuple):
-    "A picture or PDF that came as base64"
+    "A picture or PDF that is sent as base64"
     at: str # Path of its source
     source: Json
     data: bytes | None # None: it is not base64

@@ -51,9 +51,9 @@ def error_type(
 # %% ../../nbs/sdk/03_errors.ipynb #4c291b2d
 def stream_error(
     ev: dict[str, Any], # The `error` event, or the body of a response that is an error
-    response: Any # The HTTP response that it came with
+    response: Any # The HTTP response that it was in
 ) -> Exception: # Of the class that this error has with a status of its own
-    "Return the SDK's error for one that came after the status 200"
+    "Return the SDK's error for one that was reported after the status 200"
     err = ev.get('error')
     if not isinstance(err, dict): err = dict(type='', message=ev if err is None else err)
     kind, text = str(err.get('type')), err.get('message')
@@ -63,7 +63,7 @@ def stream_error(
 def error_status(
     e: Any # An `APIStatusError` of the SDK
 ) -> int: # HTTP status
-    "Return the status that an error has of its own, also where it came in a reply with the status 200"
+    "Return the status that an error has of its own, also where it was in a reply with the status 200"
     err = e.body.get('error') if isinstance(e.body, dict) else None
     kind = err.get('type') if isinstance(err, dict) else None
     known = error_types.get(kind) if isinstance(kind, str) and e.status_code == 200 else None
@@ -75,7 +75,7 @@ def stream_broken_error(
     cause: BaseException | None = None # What broke it; None: it just ended
 ) -> Exception: # An `APIConnectionError`
     "Return the SDK's error for a reply that broke off"
-    how = f'with {type(cause).__name__}: {cause}' if cause else 'before it was complete: no message_stop came'
+    how = f'with {type(cause).__name__}: {cause}' if cause else 'before it was complete: no message_stop arrived'
     if isinstance(cause, httpx2.TimeoutException): err = anthropic.APITimeoutError(request)
     else: err = anthropic.APIConnectionError(message=f'The reply broke off {how}', request=request)
     err.__cause__ = cause
@@ -89,7 +89,7 @@ def short_repr(o: Any) -> str:
 
 # %% ../../nbs/sdk/03_errors.ipynb #6766a3b2
 def not_a_reply_error(
-    what: Any, # What came instead of a reply
+    what: Any, # What was received instead of a reply
     request: Any, # The HTTP request
     cause: BaseException | None = None # What the wrong data led to
 ) -> Exception: # An `APIError`

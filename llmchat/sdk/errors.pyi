@@ -27,16 +27,16 @@ def error_type(status: int) -> str:
     Returns:
         For a status that is not known `invalid_request_error`, from 500 on `api_error`"""
 def stream_error(ev: dict[str, Any], response: Any) -> Exception:
-    """Return the SDK's error for one that came after the status 200
+    """Return the SDK's error for one that was reported after the status 200
 
     Args:
         ev: The `error` event, or the body of a response that is an error
-        response: The HTTP response that it came with
+        response: The HTTP response that it was in
 
     Returns:
         Of the class that this error has with a status of its own"""
 def error_status(e: Any) -> int:
-    """Return the status that an error has of its own, also where it came in a reply with the status 200
+    """Return the status that an error has of its own, also where it was in a reply with the status 200
 
     Args:
         e: An `APIStatusError` of the SDK
@@ -58,7 +58,7 @@ def not_a_reply_error(what: Any, request: Any, cause: BaseException | None=None)
     """Return the SDK's error for a reply that is not what the API sends
 
     Args:
-        what: What came instead of a reply
+        what: What was received instead of a reply
         request: The HTTP request
         cause: What the wrong data led to
 

@@ -1,4 +1,4 @@
-"""What must not appear in any text, and how it is taken out of errors
+"""What must not appear in any text, and how it is removed from errors
 
 Docs: https://llmchat-owner.github.io/llmchat/sdk/secrets.html.md"""
 
