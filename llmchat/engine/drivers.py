@@ -1,4 +1,4 @@
-"""A conversation is a generator that does no I/O; a driver, sync or async, performs what it asks for
+"""A conversation is a generator that does no I/O; a driver, sync or async, performs what it yields
 
 Docs: https://llmchat-owner.github.io/llmchat/engine/drivers.html.md"""
 
@@ -81,7 +81,7 @@ class Apply(Operation):
 # %% ../../nbs/engine/01_drivers.ipynb #10b2d735
 @dataclass(frozen=True, slots=True)
 class Run(Operation):
-    "Follow parallel groups of flows; receives what each flow returns, in groups"
+    "Run parallel groups of flows; receives what each flow returns, in groups"
     groups: list[list[Generator[Any, Any, Any]]]
     here: int | None = None # The group that stays in the caller's thread
 

@@ -44,7 +44,7 @@ class Apply(Operation):
     thread: bool = ...
 @dataclass(frozen=True, slots=True)
 class Run(Operation):
-    """Follow parallel groups of flows; receives what each flow returns, in groups"""
+    """Run parallel groups of flows; receives what each flow returns, in groups"""
     groups: list[list[Generator[Any, Any, Any]]]
     here: int | None = ...
 @dataclass(frozen=True, slots=True)
