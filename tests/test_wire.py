@@ -178,3 +178,54 @@ def test_what_reading_finds_sound_needs_no_other_check(data):
     try: r, sound = read_message(httpx2.Response(200, content=text.encode(), headers={'content-type': 'application/json'}))
     except (ValueError, RecursionError): return
     if sound: check_reply(vars(r) | dict(content=[b.to_dict(warnings=False) for b in r.content]))
+
+# ---- betas
+
+REFUSED = REPLY | dict(content=[], stop_reason='refusal', stop_details=dict(type='refusal', category='cyber', explanation='No.',
+    fallback_credit_token='tok_1', fallback_has_prefill_claim=False))
+
+def refusing(sent):
+    "Answers that only the second model gives"
+    def answer(request):
+        sent.append(request)
+        body = json.loads(request.content)
+        reply = REFUSED if body['model'] == MODEL else REPLY | dict(model=body['model'])
+        if not body.get('stream'): return httpx2.Response(200, json=reply)
+        start, *rest, stop = [dict(EVENTS[0], message=reply | dict(content=[], stop_reason=None)), *EVENTS[1:]]
+        if reply is REFUSED: rest = [dict(type='message_delta', delta={k: reply[k] for k in ('stop_reason', 'stop_sequence', 'stop_details')}, usage=dict(output_tokens=2))]
+        return streamed(start, *rest, stop)
+    return answer
+
+@both
+@pytest.mark.parametrize('stream', [False, True])
+def test_fallbacks_of_the_sdk_answer_through_a_chat(way, stream):
+    "Its middleware sees requests with betas alone; the block that says where the model changed stays in the history"
+    sent, other = [], 'claude-opus-5-5'
+    fall_back = anthropic.BetaRefusalFallbackMiddleware([dict(model=other)])
+    chat = way.Chat(MODEL, sdk(way, refusing(sent), middleware=[fall_back]), betas=['fallback-credit-2026-07-01'])
+    for n in (2, 4):
+        way.read(chat, 'Hi') if stream else way.call(chat, 'Hi')
+        models = [json.loads(r.content)['model'] for r in sent]
+        assert models == [MODEL, other] * (n // 2)
+        assert [b['type'] for b in chat.h[-1]['content']] == ['fallback', 'text'] and len(chat.h) == n
+    assert 'fallback-credit-2026-07-01' in sent[0].headers['anthropic-beta'] and b'betas' not in sent[0].content
+
+@both
+@pytest.mark.parametrize('stream', [False, True])
+def test_a_request_with_betas_equals_that_of_the_beta_client(way, stream):
+    theirs, ours = [], []
+    more = dict(betas=['context-management-2025-06-27', 'other'], context_management=dict(edits=[]))
+    r = sdk(way, asked(theirs)).beta.messages.create(**mk_request(MODEL, 'Hi'), **more, **(dict(stream=True) if stream else {}))
+    if way is Async: asyncio.run(awaited(r))
+    c = way.Client(MODEL, sdk(way, asked(ours)))
+    way.read(c, 'Hi', **more) if stream else way.call(c, 'Hi', **more)
+    plain = lambda r: [[h for h in p if h[0] != b'X-Stainless-Raw-Response'] if isinstance(p, list) else p for p in parts(r)] # Of SDK clients with middleware
+    assert plain(ours[0]) == plain(theirs[0])
+
+def test_a_setting_of_betas_names_its_beta():
+    sb = Sandbox(['Hello!'])
+    c = Client(MODEL, sb.client())
+    with pytest.raises(ValueError, match='mcp_servers belongs to a beta'): c('Hi', mcp_servers=[])
+    with pytest.raises(TypeError, match='betas is'): c('Hi', betas='mcp-client-2025-11-20')
+    assert sb.requests == []
+    c('Hi', betas=None)

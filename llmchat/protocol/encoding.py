@@ -37,7 +37,8 @@ def fragment(o: Any) -> Any:
 
 # %% ../../nbs/protocol/06_encoding.ipynb #99eae670
 required = 'max_tokens', 'messages', 'model' # First in the body, as the SDK writes it; the rest by name
-not_in_body = {*required, 'timeout', 'extra_headers', 'extra_query', 'extra_body', 'user_profile_id', 'workspace_id'}
+not_in_body = {*required, 'timeout', 'extra_headers', 'extra_query', 'extra_body', 'user_profile_id', 'workspace_id',
+    'betas'}
 plain_only = ('extra_body', 'metadata', 'output_config', 'thinking', 'container', 'diagnostics') # May hold NaN
 
 def body(
