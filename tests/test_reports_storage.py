@@ -11,7 +11,7 @@ from llmchat.batch.jobfile import Job
 from llmchat.engine.storage import file_settings, write_json
 from llmchat.engine.loading import LeftOut
 from llmchat.protocol.messages import mk_msgs
-from llmchat.protocol.requests import ChatSettings
+from llmchat.protocol.requests import ChatSettings, of_betas
 from llmchat.sandbox.server import Fail, tool_use
 from llmchat.engine.turns import BaseChat
 
@@ -100,7 +100,7 @@ LEFT_OUT = {'model': 'an id, never a file', 'cli': 'connection', 'tools': 'code'
     'log': 'of the client', 'journal': 'path', 'cont_pr': 'has its own place in the file', 'kw': 'all others', 'api_key': 'key', 'base_url': 'address',
     'max_retries': 'connection', 'max_wait': 'connection', 'on_retry': 'code', 'aiohttp': 'connection', 'cb': 'code', 'container': 'reaches further',
     'diagnostics': 'reaches further', 'extra_body': 'reaches further', 'extra_headers': 'may hold keys', 'extra_query': 'may hold keys',
-    'user_profile_id': 'somebody', 'workspace_id': 'somebody'}
+    'user_profile_id': 'somebody', 'workspace_id': 'somebody', **dict.fromkeys(['betas', *of_betas], 'reaches further')}
 
 def test_every_parameter_is_in_the_list_or_left_out_on_purpose():
     "A new parameter must be decided"
