@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict, deque
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime, timezone
 from functools import cached_property, partial
@@ -337,13 +337,16 @@ def aclient(self: Sandbox,
     return anthropic.AsyncAnthropic(**kw, http_client=http)
 
 # %% ../../nbs/sandbox/14_server.ipynb #0d4f9051
-@patch
 @contextmanager
-def patch(self: Sandbox) -> Iterator[Sandbox]: # Gives the sandbox
-    "Let the requests of all clients end here, whoever made them"
+def _patched(sb: Sandbox) -> Iterator[Sandbox]:
     with ExitStack() as stack:
-        for cls in transports(httpx2.BaseTransport): stack.enter_context(divert(cls, self.handle))
-        for cls in transports(httpx2.AsyncBaseTransport): stack.enter_context(async_divert(cls, self.ahandle))
+        for cls in transports(httpx2.BaseTransport): stack.enter_context(divert(cls, sb.handle))
+        for cls in transports(httpx2.AsyncBaseTransport): stack.enter_context(async_divert(cls, sb.ahandle))
         stack.enter_context(mock.patch.dict(os.environ, ANTHROPIC_API_KEY='sandbox'))
         stack.enter_context(mock.patch.dict(infos, clear=True))
-        yield self
+        yield sb
+
+@patch
+def patch(self: Sandbox) -> AbstractContextManager[Sandbox]: # Gives the sandbox
+    "Let the requests of all clients end here, whoever made them"
+    return _patched(self) # In two, since nbdev documents what is within a `contextmanager`
