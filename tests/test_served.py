@@ -264,7 +264,7 @@ def test_command_streams_in_real_time():
     "A reply of two minutes: its beginning is there at once, and then nothing for longer than the client waits"
     with command('--pace', 'first=0,rate=.1') as p:
         url = p.stdout.readline().strip().partition('=')[2]
-        with sdk(url, timeout=2) as cli: seen, error = outcome(cli)
+        with sdk(url, timeout=3) as cli: seen, error = outcome(cli)
         p.send_signal(signal.SIGINT)
     assert seen == ['message_start'] and issubclass(error, (httpx2.ReadTimeout, anthropic.APITimeoutError))
 

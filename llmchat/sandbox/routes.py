@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from fastcore.basics import patch
+
 from .models import listed
 from .responses import Fail, Reply
 from .prompt_cache import Json, request_tokens
@@ -49,12 +51,13 @@ class Request:
         try: return json.loads(self.raw) if self.raw else None
         except ValueError: return self.raw
 
-    @property
-    def asks(self) -> bool:
-        "Does it ask for a message?"
-        return (self.method, self.path) == ('POST', '/v1/messages')
-
     def __repr__(self) -> str: return f'Request({self.method!r}, {self.path!r}, {self.body!r}, id={self.id!r})'
+
+# %% ../../nbs/sandbox/10_routes.ipynb #72966ee6
+@patch(as_prop=True)
+def asks(self: Request) -> bool:
+    "Does it ask for a message?"
+    return (self.method, self.path) == ('POST', '/v1/messages')
 
 # %% ../../nbs/sandbox/10_routes.ipynb #d0f5d37e
 def read_request(

@@ -29,10 +29,10 @@ class Request:
     @cached_property
     def body(self) -> Any:
         """Parsed JSON; bytes if it is something else; None without a body"""
+    def __repr__(self) -> str: ...
     @property
     def asks(self) -> bool:
         """Does it ask for a message?"""
-    def __repr__(self) -> str: ...
 def read_request(request: httpx2.Request) -> Request:
     """Return the parts of a request
 

@@ -222,8 +222,8 @@ def foreign_reference(q: RequestView) -> Iterator[Json]:
     **{'$defs': dict(T=dict(anyOf=[dict(type='null'), {'$ref': '#/$defs/T'}]))}))
 def schema_of_itself(q: RequestView) -> Iterator[Json]:
     for _, schema in strict_schemas(q):
-        refs = {name: {s['$ref'].rpartition('/')[2] for s in parts_of(d) if '$ref' in s} for name,
-        d in (schema.get('$defs') or {}).items()}
+        defs = (schema.get('$defs') or {}).items()
+        refs = {name: {s['$ref'].rpartition('/')[2] for s in parts_of(d) if '$ref' in s} for name, d in defs}
         for _ in refs: refs = {name: rs.union(*(refs.get(r, set()) for r in rs)) for name, rs in refs.items()}
         for name, rs in refs.items():
             if name in rs: yield dict(name=name)
@@ -240,8 +240,8 @@ def many_strict_tools(q: RequestView) -> Iterator[Json]:
     'Reduce the number of optional parameters in your tool schemas (limit: {most}).',
     'quoted', answer_format(properties={f'p{i}': dict(type='string') for i in range(25)}))
 def many_optional(q: RequestView) -> Iterator[Json]:
-    objects = [s for _,
-    schema in strict_schemas(q) for s in parts_of(schema) if isinstance(s.get('properties'), dict)]
+    parts = [s for _, schema in strict_schemas(q) for s in parts_of(schema)]
+    objects = [s for s in parts if isinstance(s.get('properties'), dict)]
     n = sum(len(s['properties'].keys() - set(s.get('required') or ())) for s in objects)
     if n > most_optional: yield dict(n=n, most=most_optional)
 

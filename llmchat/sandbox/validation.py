@@ -41,8 +41,8 @@ def sendable_options(n: Any, opened: set[str]) -> Any:
 # %% ../../nbs/sandbox/04_validation.ipynb #d725dec5
 def closed(schema: Json) -> Json:
     "Return a schema closed to keys that it does not name"
-    schema = sendable_options(schema, {k for k,
-    d in schema['$defs'].items() if d.get('additionalProperties') is True} - _open)
+    opened = {k for k, d in schema['$defs'].items() if d.get('additionalProperties') is True}
+    schema = sendable_options(schema, opened - _open)
     for k, d in [('', schema), *schema['$defs'].items()]:
         if d.get('type') == 'object' and k not in _open: d['additionalProperties'] = False
     return schema
