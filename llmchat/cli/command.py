@@ -1,4 +1,4 @@
-"""The command `llmchat`: a question in the terminal and its answer as it comes, or a conversation
+"""The command `llmchat`: a question in the terminal and its answer as it arrives, or a conversation
 
 Docs: https://llmchat-owner.github.io/llmchat/cli/command.html.md"""
 

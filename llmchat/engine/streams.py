@@ -48,7 +48,7 @@ class Reading:
 
     @property
     def value(self) -> Any:
-        "The whole, at the end; `ValueError` before that, and where it failed or was left early"
+        "The whole, at the end; `ValueError` before that, or if it failed or you left it early"
         if self._io.value is None: raise ValueError(f'This stream has no value: it is {self._state}.')
         return self._io.value
 

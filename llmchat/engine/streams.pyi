@@ -13,7 +13,7 @@ class Reading:
     def __repr__(self) -> str: ...
     @property
     def value(self) -> Any:
-        """The whole, at the end; `ValueError` before that, and where it failed or was left early"""
+        """The whole, at the end; `ValueError` before that, or if it failed or you left it early"""
 open_streams: WeakSet[Any]
 def close_streams() -> None:
     """Close all streams that are open when the program ends"""
