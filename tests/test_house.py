@@ -90,3 +90,17 @@ def test_no_private_name_of_the_sdk_but_those_in_the_table():
 @pytest.mark.parametrize('p', private, ids=lambda p: p.name)
 def test_private_name_is_used_where_the_table_says(p):
     for name in p.where.split(', '): assert p.name.split('.')[0] in modules[name].read_text(encoding='utf-8')
+
+def functions(name):
+    "The functions of a module that are no properties, with their docstrings"
+    for node in ast.walk(ast.parse(modules[name].read_text(encoding='utf-8'))):
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) or not (doc := ast.get_docstring(node)): continue
+        if not re.search('prop|setter', ' '.join(map(ast.unparse, node.decorator_list))): yield node.name, doc
+
+def says_no_deed(doc):
+    "Is a docstring neither one line that says what the function does nor a question?"
+    return '\n' in doc or bool(re.match(r'(An?|The|What|Where|Why|All|Id|How)\b|`(\w+Error|LimitReached)`', doc)) and not doc.endswith('?')
+
+def test_docstrings_of_functions_say_what_they_do():
+    assert not [(name, f, doc) for name in modules for f,doc in functions(name) if says_no_deed(doc)]
+    assert says_no_deed('The reply of a request') and not says_no_deed('Return the reply of a request') and not says_no_deed('Is it a reply?')
