@@ -1,4 +1,4 @@
-"""SDK clients that are shared by all who ask for equal settings, one for each process and event loop
+"""SDK clients that are shared by clients with equal settings, one for each process and event loop
 
 Docs: https://llmchat-owner.github.io/llmchat/sdk/connections.html.md"""
 
