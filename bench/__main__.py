@@ -1,0 +1,69 @@
+"""What a call costs, beside the SDK it stands on and beside other libraries: `python bench [--rows call,deltas] [--quick]`
+
+CPU seconds of one process on an API in memory, medians of samples that the libraries take in turns, so that what else
+the machine does falls on all alike. All is written to bench/results.json, which the page on speed shows."""
+import gc, json, os, platform, sys
+from argparse import ArgumentParser
+from contextlib import contextmanager
+from datetime import date
+from importlib.metadata import PackageNotFoundError, version
+from inspect import isgeneratorfunction
+from pathlib import Path
+from statistics import median, quantiles
+from time import process_time
+
+from peers import peers
+from rows import rows
+
+packages = ['llmchat', 'anthropic', 'httpx2', 'pydantic', 'orjson', 'aiohttp', 'chatlas', 'langchain-anthropic', 'pydantic-ai-slim']
+
+def timed(fs, n, reps):
+    "CPU seconds of each function, `n` samples of `reps` calls; a function that returns a number has measured itself"
+    res = {k: [] for k in fs}
+    for f in fs.values(): f(), f() # what is made at first use
+    gc.collect()
+    for _ in range(n):
+        for k, f in fs.items():
+            began = process_time()
+            for _ in range(reps): own = f()
+            took = (process_time() - began) / reps
+            res[k].append(own if isinstance(own, float) else took)
+    return res
+
+def measured(row, quick):
+    "The result of a row, as plain data"
+    n, make = (2 if quick else row.n), contextmanager(row.make) if isgeneratorfunction(row.make) else None
+    if make:
+        with make() as fs: samples = timed(fs, n, row.reps)
+    else: samples = timed(fs, n, row.reps) if row.unit == 's' and (fs := row.make()) else row.make()
+    spread = lambda xs: quantiles(xs, n=4) if len(xs) > 2 else [min(xs), median(xs), max(xs)]
+    base = median(samples[row.beside])
+    got = {k: dict(zip(('low', 'median', 'high'), spread(xs)), ratio=median(xs) / base) for k, xs in samples.items()}
+    return dict(what=row.what, wanted=row.wanted, unit=row.unit, beside=row.beside, samples=n, libraries=got)
+
+def shown(r):
+    "A row of results as text"
+    scale, unit = (1e3, 'ms') if r['unit'].startswith('s') else (1, r['unit'])
+    parts = [f"{k} {g['median'] * scale:.4g} {unit} ({g['ratio']:.3g})" for k, g in r['libraries'].items()]
+    wanted = f" [wanted {r['wanted']}]" if r['wanted'] else ''
+    return f"{r['what']}{wanted}: {', '.join(parts)}"
+
+def installed(name):
+    try: return version(name)
+    except PackageNotFoundError: return None
+
+def main():
+    args = ArgumentParser(prog='python bench')
+    args.add_argument('--rows', default=','.join(rows), help='names of rows, with commas')
+    args.add_argument('--quick', action='store_true', help='two samples of each: does it run?')
+    args.add_argument('--out', default=Path(__file__).parent/'results.json', help='where the results go')
+    a = args.parse_args()
+    if not peers: print("no other library is installed here: pip install -e '.[peers]' brings them", file=sys.stderr)
+    machine = f'{platform.python_implementation()} {platform.python_version()}, {platform.system()}, {os.cpu_count()} processors'
+    res = dict(date=date.today().isoformat(), machine=machine, versions={k: v for k in packages if (v := installed(k))}, rows={})
+    for name in a.rows.split(','):
+        res['rows'][name] = measured(rows[name], a.quick)
+        print(shown(res['rows'][name]), flush=True)
+    Path(a.out).write_text(json.dumps(res, indent=1) + '\n', encoding='utf-8')
+
+if __name__ == '__main__': main()
