@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from inspect import GEN_CLOSED, getgeneratorstate
+from operator import is_
 from threading import Lock
 from typing import Any, TYPE_CHECKING, Unpack
 
@@ -110,6 +111,7 @@ class BaseChat(Totals):
         self._turn_usage = UsageLog() # Of the turn that is being made
         self._asked = False # From a file, where it had an `approve`, so that nothing runs before there is one again?
         self._dialog = Dialog() # What its requests know of the history, and take from replies
+        self._known_box: tuple[list[Any], Any] = [], None # Its functions at the last call, and their toolbox
         mk_box(tools, ns) # What cannot be a tool is an error here, and not at the first call
         self._afford(max_cost, max_calls)
         self._record: ChatJournal | None = None
@@ -405,13 +407,24 @@ def _instead(self: BaseChat, loop: bool, flow: Callable[[Any, Any], Flow]) -> Fl
     self.partial = None
     return res
 
+# %% ../../nbs/engine/11_turns.ipynb #4c6dcbf2
+@patch
+def _toolbox(self: BaseChat, tools: Any) -> Toolbox:
+    "Return the toolbox of tools; the one of the last call, if they are the same functions"
+    if not isinstance(tools, (list, tuple)) or self.ns: return mk_box(tools, self.ns)
+    known, box = self._known_box
+    if box and len(known) == len(tools) and all(map(is_, known, tools)): return box
+    box = mk_box(tools)
+    self._known_box = [*tools], box if all(map(callable, tools)) else None
+    return box
+
 # %% ../../nbs/engine/11_turns.ipynb #2a77837c
 @patch
 def _exchange(self: BaseChat, kw: dict[str, Any], stream: bool = False, box: Toolbox | None = None) -> Exchange:
     "Make the exchange of a call of this chat, with settings for this call"
     settings, show, run, limits = by_place(self.settings, kw)
     tools = settings.pop('tools')
-    box = box or mk_box(tools, self.ns)
+    box = box or self._toolbox(tools)
     run = dict(parallel=self.c._parallel, began=self._began) | run
     if 'max_result' in run: run['most'] = run.pop('max_result')
     if box.ns and settings.get('tool_choice') is not False: self._need_approve(run)
