@@ -18,16 +18,19 @@ from rows import rows
 packages = ['llmchat', 'anthropic', 'httpx2', 'pydantic', 'orjson', 'aiohttp', 'chatlas', 'langchain-anthropic', 'pydantic-ai-slim']
 
 def timed(fs, n, reps):
-    "CPU seconds of each function, `n` samples of `reps` calls; a function that returns a number has measured itself"
-    res = {k: [] for k in fs}
-    for f in fs.values(): f(), f() # what is made at first use
-    gc.collect()
+    """CPU seconds of each function, `n` samples of `reps` calls; a function that returns a number has measured itself.
+    A short sample comes after a call that does not count, since it finds the caches of the processor full of what another
+    library did; a long one after a garbage collection, which would fall into some samples and not into others."""
+    res, own, short = {k: [] for k in fs}, {}, {}
+    for k, f in fs.items():
+        began = process_time()
+        own[k], short[k] = isinstance(f(), float), process_time() - began < .05
     for _ in range(n):
         for k, f in fs.items():
+            if not own[k]: f() if short[k] else gc.collect()
             began = process_time()
-            for _ in range(reps): own = f()
-            took = (process_time() - began) / reps
-            res[k].append(own if isinstance(own, float) else took)
+            for _ in range(reps): last = f()
+            res[k].append(last if own[k] else (process_time() - began) / reps)
     return res
 
 def measured(row, quick):

@@ -62,10 +62,10 @@ def after(h):
     chat.h += h # as it comes from somewhere else, and is checked once
     return dict(llmchat=lambda: chat('Hi'), anthropic=lambda: cli.messages.create(**ASK, messages=msgs))
 
-@row('a turn after 1,000 messages', .25, n=21)
+@row('a turn after 1,000 messages', .25, n=15)
 def turn_1000(): return after(dialog(1000)) | by_peers('turn', dialog(1000))
 
-@row('a turn after 4,000 messages', .12, n=15)
+@row('a turn after 4,000 messages', .12, n=11)
 def turn_4000(): return after(dialog(4000)) | by_peers('turn', dialog(4000))
 
 @row('a turn after 50 pictures, 10 MB', .12, n=15)
@@ -88,7 +88,7 @@ def streams(chunks, **others):
     assert ours().content[0].to_dict() == theirs().content[0].to_dict()
     return dict(llmchat=ours, anthropic=theirs) | others
 
-@row('2,000 deltas of text', .13, n=9)
+@row('2,000 deltas of text', .13, n=15)
 def deltas(): return streams(texts(2000), **by_peers('stream', 2000))
 
 @row('400 KB of tool input, in 20,000 deltas', .005, n=3)
@@ -99,13 +99,13 @@ def together(n, one):
     async def go(): await asyncio.gather(*(one() for _ in range(n)))
     return lambda: asyncio.run(go())
 
-@row('500 chats at once, from one client', .85, n=9)
+@row('500 chats at once, from one client', .85, n=7)
 def together_one():
     cli = async_sdk()
     c = AsyncClient(MODEL, cli)
     return dict(llmchat=together(500, lambda: AsyncChat(cli=c)('Hi')), anthropic=together(500, lambda: cli.messages.create(**ASK, messages=HI))) | by_peers('together', 500)
 
-@row('500 chats at once, each made from the SDK client', .9, n=9)
+@row('500 chats at once, each made from the SDK client', .9, n=7)
 def together_each():
     cli = async_sdk()
     return dict(llmchat=together(500, lambda: AsyncChat(MODEL, cli)('Hi')), anthropic=together(500, lambda: cli.messages.create(**ASK, messages=HI)))
