@@ -1,11 +1,13 @@
 "What is measured: each row gives one function a library, which do the same"
-import asyncio, base64, gc, os, random, subprocess, sys, time, tracemalloc
+import asyncio, base64, gc, json, os, random, subprocess, sys, time, tracemalloc
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Callable
 
-import anthropic
+import anthropic, orjson, pydantic_core
 from llmchat import AsyncChat, AsyncClient, Chat, Client, mk_tool, Sandbox
+from llmchat.protocol.encoding import body
 from llmchat.protocol.schemas import bind
 from llmchat.sandbox.server import tool_use
 from peers import by_peers, peers
@@ -74,6 +76,13 @@ def pictures():
     data = base64.b64encode(png + random.Random(1).randbytes(150_000)).decode()
     block = lambda: dict(type='image', source=dict(type='base64', media_type='image/png', data=data[:-4] + 'AAA='))
     return after([m for _ in range(50) for m in (dict(role='user', content=[block()]), dict(role='assistant', content='Seen.'))])
+
+@row('a body of 1,000 messages, beside finding out that none has changed', n=61, reps=5, beside='comparing')
+def bodies():
+    msgs = dialog(1000)
+    kept, req = deepcopy(msgs), ASK | dict(messages=msgs)
+    return {'llmchat': lambda: body(req), 'comparing': lambda: kept == msgs, 'message by message': lambda: b','.join([orjson.dumps(m) for m in msgs]),
+        'pydantic-core': lambda: pydantic_core.to_json(req), 'json': lambda: json.dumps(req)}
 
 def streams(chunks, **others):
     cli = sdk(chunks)
