@@ -18,7 +18,7 @@ from .model_info import info_if_any, warn_deprecated
 from .request import BaseClient, unreadable
 from .structured import called, parsed, ReplyType, until_fits
 from .tools import as_error, check_result, cut_off, mk_box, not_run, run_calls, Toolbox
-from ..protocol.history import calls_in, Dialog
+from ..protocol.history import calls_in, Dialog, facts
 from ..protocol.messages import mk_msg, mk_msgs
 from ..protocol.requests import (
     check_able, check_media, check_names, mk_request, mk_settings, needs, Settings, with_messages)
@@ -119,7 +119,7 @@ def _counted(self: BaseClient, req: dict[str, Any]) -> Flow:
 @patch
 def _fitting_results(self: BaseClient, msgs: list[dict[str, Any]], results: list[dict[str, Any]]) -> Flow:
     "Return the results that follow a dialog, with errors for those that no request to the model can hold"
-    wanted, info, res = [needs(dict(messages=[dict(role='user', content=[b])])) for b in results], None, []
+    wanted, info, res = [(f := facts(dict(role='user', content=[b]))) and f.needs for b in results], None, []
     if any(wanted): info = yield from info_if_any(self.sdk, self.model)
     for b, wants in zip(results, wanted):
         new = dict(role='user', content=[*res, b])

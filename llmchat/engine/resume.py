@@ -48,7 +48,7 @@ def _picklable(self: BaseChat) -> dict[str, Any]:
     tools = self.settings['tools']
     for f in tools if isinstance(tools, (list, tuple)) else [tools]:
         check_picklable(f, f'the tool {getattr(f, "__name__", None) or getattr(f, "name", f)!r}')
-    kept = {k: v for k, v in vars(self).items() if k not in ('_at_work', '_record', '_paused', '_known_box', 'ns')}
+    kept = {k: v for k, v in vars(self).items() if k not in ('_at_work', '_record', '_paused', '_known_box', '_made_results', 'ns')}
     more = dict(ns=check_picklable(self.ns, 'ns='), paused=self._paused is not None)
     return kept | more | dict(settings=settings | dict(tools=tools))
 
@@ -57,5 +57,5 @@ def _picklable(self: BaseChat) -> dict[str, Any]:
 def _unpickle(self: BaseChat, kept: dict[str, Any]) -> None:
     "Become the chat that another process has sent"
     paused = kept.pop('paused')
-    vars(self).update(kept, _at_work={}, _record=None, _known_box=([], None))
+    vars(self).update(kept, _at_work={}, _record=None, _known_box=([], None), _made_results=(None, ''))
     self._paused = self.h[-1] if paused else None

@@ -106,6 +106,7 @@ class BaseChat(Totals):
         self._from_file: set[Any] = set() # Ids of calls that stand in the file that it was loaded from
         self._ledger = Ledger()
         self._turns: list[Turn] = []
+        self._made_results: tuple[Any, str] = None, '' # Those of its last turn, which a request to this model can hold
         self._paused: dict[str, Any] | None = None # A reply that the API has paused
         self._at_work: dict[Flow, Any] = {} # What waits for its turn or has it, the first one first, and its I/O
         self._turn_usage = UsageLog() # Of the turn that is being made
@@ -255,6 +256,7 @@ def _commit(self: BaseChat, at: int, msg: dict[str, Any] | None, new: list[dict[
     if self._record: self._note(h, at=at, add=added, turn=turn, last=len(last), paused=paused)
     self.h[at:] = added
     self.last, self._paused = last, self.h[-1] if paused else None
+    self._made_results = self.h[-1] if len(last) > 1 else None, self.c.model
     self._turns.append(turn)
 
 # %% ../../nbs/engine/11_turns.ipynb #0b763563
@@ -273,7 +275,9 @@ def _ready(self: BaseChat, msg: dict[str, Any] | None, exchange: Exchange, more:
     if calls := open_calls(self.h, msg):
         results = yield from self._answer(calls, exchange, more)
         self._put(len(self.h), dict(role='user', content=results))
-    if self.h[-1]['role'] == 'assistant' or not (old := newest_results(self.h)): return
+    made, model = self._made_results
+    if self.h[-1]['role'] == 'assistant' or self.h[-1] is made and self.c.model == model: return
+    if not (old := newest_results(self.h)): return
     new = yield from self.c._fitting_results(self.h[:-1], old)
     if bad := [(b, c) for b, c in zip(old, new) if b is not c]:
         e = ValueError(bad[0][1]['content'])
