@@ -58,7 +58,7 @@ class BaseBatch:
         cli: Any = None, # A client of ours or of the SDK; None: one of its own
         progress: bool | None = None, # Show progress bars? None: in a terminal or a notebook
         sleep: Callable[[float], Any] | None = None, # Waits for some seconds; None: as usual
-        settle: float = 60, # Seconds after which a part in doubt that is not there has never arrived
+        settle: float = 60, # Seconds to look for a batch that may have been sent before a crash; then it is sent again
         **settings: Unpack[Settings] # Of all prompts, as for a call of a client: sp, maxtok, tools, think …
     ) -> None: # `ValueError` or `TypeError` for what cannot be sent
         self.job: Job = Job(temporary_file(self) if path is None else path) # The file, and an index of it

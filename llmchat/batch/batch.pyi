@@ -25,7 +25,7 @@ class BaseBatch:
             cli: A client of ours or of the SDK; None: one of its own
             progress: Show progress bars? None: in a terminal or a notebook
             sleep: Waits for some seconds; None: as usual
-            settle: Seconds after which a part in doubt that is not there has never arrived
+            settle: Seconds to look for a batch that may have been sent before a crash; then it is sent again
             settings: Of all prompts, as for a call of a client: sp, maxtok, tools, think …
 
         Returns:
