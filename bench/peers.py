@@ -70,7 +70,12 @@ class PydanticAIPeer:
         old = [ModelRequest(parts=[UserPromptPart(m['content'])]) if m['role'] == 'user' else
             ModelResponse(parts=[TextPart(m['content'][0]['text'])]) for m in h]
         return lambda: agent.run_sync('Hi', message_history=old)
-    def stream(self, n): return None # Async alone, beside the SDK's sync stream
+    def stream(self, n):
+        agent = self.make(async_sdk(chunks=texts(n)))
+        async def go():
+            async with agent.run_stream('Hi') as s:
+                async for _ in s.stream_text(delta=True, debounce_by=None): pass
+        return lambda: asyncio.run(go())
     def together(self, n):
         agent = self.make(async_sdk())
         async def go(): await asyncio.gather(*(agent.run('Hi') for _ in range(n)))

@@ -5,7 +5,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Callable
 
-import anthropic, orjson, pydantic_core
+import anthropic, batch, orjson, pydantic_core
 from llmchat import AsyncChat, AsyncClient, Chat, Client, mk_tool, Sandbox
 from llmchat.protocol.encoding import body
 from llmchat.protocol.schemas import bind
@@ -100,8 +100,11 @@ def streams(chunks, **others):
 @row('2,000 deltas of text', .13, n=15)
 def deltas(): return streams(texts(2000), **by_peers('stream', 2000))
 
-@row('400 KB of tool input, in 20,000 deltas', .005, n=3)
-def tool_deltas(): return streams(tool_input(400))
+@row('400 KB of tool input, a table, in 20,000 deltas', .005, n=2)
+def tool_table(): return streams(tool_input([dict(name=f'City number {i}', people=i * 17, warm=i % 2 == 0) for i in range(6500)]))
+
+@row('400 KB of tool input, a text, in 20,000 deltas', n=5)
+def tool_text(): return streams(tool_input('The quick brown fox jumps over the lazy dog, and so on.\n' * 7000))
 
 def together(n, one):
     "`n` calls at once, in an event loop of their own"
@@ -249,3 +252,9 @@ def waiting(n=100):
         return lambda: AsyncChat(cli=c)('Hi')
     return {'llmchat': held(chats), 'a client': held(lambda cli: (c := AsyncClient(MODEL, cli)) and (lambda: c('Hi'))),
         'anthropic': held(lambda cli: lambda: cli.messages.create(**ASK, messages=HI))}
+
+@row('the results of 100,000 prompts of a batch, read, and by ours stored', .34, n=2)
+def batch_results(): return batch.readers()
+
+@row('most memory of a job of 100,000 prompts, beside what it may be', 1.0, n=1, unit='MB', beside='300 MB')
+def batch_memory(): return {'llmchat': [batch.job()['mb']], '300 MB': [300]}

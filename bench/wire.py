@@ -21,9 +21,9 @@ def sse(block, deltas):
 
 def texts(n): return sse(dict(type='text', text=''), [dict(type='text_delta', text=f'word {i} ') for i in range(n)])
 
-def tool_input(kb):
-    "A tool call whose input has `kb` KB of JSON, in deltas of 20 characters"
-    text = json.dumps(dict(text='x' * 1000 * kb))
+def tool_input(value):
+    "A tool call whose input holds a value, in deltas of 20 characters"
+    text = json.dumps(dict(value=value))
     pieces = [text[i:i + 20] for i in range(0, len(text), 20)]
     return sse(dict(type='tool_use', id='toolu_01', name='write', input={}), [dict(type='input_json_delta', partial_json=p) for p in pieces])
 
@@ -42,11 +42,11 @@ def transport(chunks=texts(1)): return httpx2.MockTransport(lambda request: answ
 
 def sdk(chunks=texts(1)): return anthropic.Anthropic(api_key='none', http_client=httpx2.Client(transport=transport(chunks)))
 
-def async_sdk(reply=whole(), ready=lambda: asyncio.sleep(0)):
+def async_sdk(reply=whole(), ready=lambda: asyncio.sleep(0), chunks=texts(1)):
     "An async client whose replies come after a turn of the event loop, or when `ready()` is awaited"
     async def later(request):
         await ready()
-        return answer(request, reply=reply)
+        return answer(request, chunks, reply)
     return anthropic.AsyncAnthropic(api_key='none', http_client=httpx2.AsyncClient(transport=httpx2.MockTransport(later)))
 
 def dialog(n):
