@@ -1,7 +1,7 @@
 """What a call costs, beside the SDK it stands on and beside other libraries: `python bench [--rows call,deltas] [--quick]`
 
 CPU seconds of one process on an API in memory, medians of samples that the libraries take in turns, so that what else
-the machine does falls on all alike. All is written to bench/results.json, which the page on speed shows."""
+the machine does falls on all alike. A run of all rows is written to bench/results.json, which the page on speed shows."""
 import gc, json, os, platform, sys
 from argparse import ArgumentParser
 from contextlib import contextmanager
@@ -57,16 +57,17 @@ def installed(name):
 
 def main():
     args = ArgumentParser(prog='python bench')
-    args.add_argument('--rows', default=','.join(rows), help='names of rows, with commas')
+    args.add_argument('--rows', help='names of rows, with commas; all without it')
     args.add_argument('--quick', action='store_true', help='two samples of each: does it run?')
-    args.add_argument('--out', default=Path(__file__).parent/'results.json', help='where the results go')
+    args.add_argument('--out', help='where the results go; without it those of all rows go to bench/results.json')
     a = args.parse_args()
     if not peers: print("no other library is installed here: pip install -e '.[peers]' brings them", file=sys.stderr)
     machine = f'{platform.python_implementation()} {platform.python_version()}, {platform.system()}, {os.cpu_count()} processors'
     res = dict(date=date.today().isoformat(), machine=machine, versions={k: v for k in packages if (v := installed(k))}, rows={})
-    for name in a.rows.split(','):
+    for name in a.rows.split(',') if a.rows else rows:
         res['rows'][name] = measured(rows[name], a.quick)
         print(shown(res['rows'][name]), flush=True)
-    Path(a.out).write_text(json.dumps(res, indent=1) + '\n', encoding='utf-8')
+    out = a.out or (None if a.rows or a.quick else Path(__file__).parent/'results.json')
+    if out: Path(out).write_text(json.dumps(res, indent=1) + '\n', encoding='utf-8')
 
 if __name__ == '__main__': main()

@@ -100,7 +100,7 @@ def streams(chunks, **others):
 @row('2,000 deltas of text', .13, n=15)
 def deltas(): return streams(texts(2000), **by_peers('stream', 2000))
 
-@row('400 KB of tool input, a table, in 20,000 deltas', .005, n=2)
+@row('400 KB of tool input, a table, in 20,000 deltas', .005, n=1)
 def tool_table(): return streams(tool_input([dict(name=f'City number {i}', people=i * 17, warm=i % 2 == 0) for i in range(6500)]))
 
 @row('400 KB of tool input, a text, in 20,000 deltas', n=5)
@@ -111,7 +111,7 @@ def together(n, one):
     async def go(): await asyncio.gather(*(one() for _ in range(n)))
     return lambda: asyncio.run(go())
 
-@row('500 chats at once, from one client', .85, n=7)
+@row('500 chats at once, from one client', .85, n=5)
 def together_one():
     cli = async_sdk()
     c = AsyncClient(MODEL, cli)
