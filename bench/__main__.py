@@ -1,7 +1,7 @@
-"""What a call costs, beside the SDK it stands on and beside other libraries: `python bench [--rows call,deltas] [--quick]`
+"""What a call costs, beside the SDK and beside other libraries: `python bench [--rows call,deltas] [--quick]`
 
 CPU seconds of one process on an API in memory, medians of samples that the libraries take in turns, so that what else
-the machine does falls on all alike. A run of all rows is written to bench/results.json, which the page on speed shows."""
+the machine does falls on all alike. A run of all rows is written to bench/results.json, which the page shows."""
 import gc, json, os, platform, sys
 from argparse import ArgumentParser
 from contextlib import contextmanager
@@ -15,12 +15,13 @@ from time import process_time
 from peers import peers
 from rows import rows
 
-packages = ['llmchat', 'anthropic', 'httpx2', 'pydantic', 'orjson', 'aiohttp', 'chatlas', 'langchain-anthropic', 'pydantic-ai-slim']
+packages = ['llmchat', 'anthropic', 'httpx2', 'pydantic', 'orjson', 'aiohttp', 'chatlas', 'langchain-anthropic',
+    'pydantic-ai-slim']
 
 def timed(fs, n, reps):
     """CPU seconds of each function, `n` samples of `reps` calls; a function that returns a number has measured itself.
-    A short sample comes after a call that does not count, since it finds the caches of the processor full of what another
-    library did; a long one after a garbage collection, which would fall into some samples and not into others."""
+    A short sample comes after a call that does not count, since it finds the caches of the processor full of what
+    another library did; a long one after a garbage collection, which would else fall into some samples alone."""
     res, own, short = {k: [] for k in fs}, {}, {}
     for k, f in fs.items():
         began = process_time()
@@ -62,8 +63,9 @@ def main():
     args.add_argument('--out', help='where the results go; without it those of all rows go to bench/results.json')
     a = args.parse_args()
     if not peers: print("no other library is installed here: pip install -e '.[peers]' brings them", file=sys.stderr)
-    machine = f'{platform.python_implementation()} {platform.python_version()}, {platform.system()}, {os.cpu_count()} processors'
-    res = dict(date=date.today().isoformat(), machine=machine, versions={k: v for k in packages if (v := installed(k))}, rows={})
+    python = f'{platform.python_implementation()} {platform.python_version()}'
+    res = dict(date=date.today().isoformat(), machine=f'{python}, {platform.system()}, {os.cpu_count()} processors',
+        versions={k: v for k in packages if (v := installed(k))}, rows={})
     for name in a.rows.split(',') if a.rows else rows:
         res['rows'][name] = measured(rows[name], a.quick)
         print(shown(res['rows'][name]), flush=True)

@@ -11,14 +11,15 @@ class ChatlasPeer:
     name, needs = 'chatlas', 'chatlas'
     def make(self, chunks=texts(1)):
         from chatlas import ChatAnthropic
-        return ChatAnthropic(model=MODEL, api_key='none', kwargs=dict(http_client=httpx2.Client(transport=transport(chunks))))
+        http = httpx2.Client(transport=transport(chunks))
+        return ChatAnthropic(model=MODEL, api_key='none', kwargs=dict(http_client=http))
     def new(self):
         from chatlas import ChatAnthropic
         return lambda: ChatAnthropic(model=MODEL, api_key='none')
     def turn(self, h):
         from chatlas import AssistantTurn, UserTurn
         chat = self.make()
-        turns = [(UserTurn if m['role'] == 'user' else AssistantTurn)(m['content'] if isinstance(m['content'], str) else m['content'][0]['text']) for m in h]
+        turns = [UserTurn(m['content']) if m['role'] == 'user' else AssistantTurn(m['content'][0]['text']) for m in h]
         def one():
             chat.set_turns(turns)
             chat.chat('Hi', echo='none')

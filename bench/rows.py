@@ -11,7 +11,7 @@ from llmchat.protocol.encoding import body
 from llmchat.protocol.schemas import bind
 from llmchat.sandbox.server import tool_use
 from peers import by_peers, peers
-from wire import ASK, async_sdk, dialog, HI, MODEL, sdk, texts, tool_input, whole
+from wire import ASK, async_sdk, create, dialog, HI, MODEL, sdk, texts, tool_input, whole
 
 @dataclass(frozen=True)
 class Row:
@@ -34,7 +34,7 @@ def import_():
     def one(module):
         code = f'import time; t = time.process_time(); import {module}; print(time.process_time() - t)'
         env = {k: v for k, v in os.environ.items() if k != 'PYTHONDONTWRITEBYTECODE'}
-        return lambda: float(subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True, env=env).stdout)
+        return lambda: float(subprocess.check_output([sys.executable, '-c', code], env=env))
     return {m: one(m) for m in ('llmchat', 'anthropic')} | {p.name: one(p.needs) for p in peers}
 
 @row('a second chat, beside an SDK client', .01, n=31)
@@ -47,7 +47,7 @@ def second_chat():
 def call():
     cli = sdk()
     c = Client(MODEL, cli)
-    return dict(llmchat=lambda: c('Hi'), anthropic=lambda: cli.messages.create(**ASK, messages=HI)) | by_peers('turn', [])
+    return dict(llmchat=lambda: c('Hi'), anthropic=lambda: create(cli)) | by_peers('turn', [])
 
 @row('one call of a chat', n=61, reps=10)
 def chat_call():
@@ -56,7 +56,7 @@ def chat_call():
         chat.h.clear()
         chat('Hi')
     chat = Chat(MODEL, cli)
-    return dict(llmchat=ours, anthropic=lambda: cli.messages.create(**ASK, messages=HI))
+    return dict(llmchat=ours, anthropic=lambda: create(cli))
 
 def after(h):
     cli, msgs = sdk(), [*h, *HI]
@@ -75,13 +75,15 @@ def pictures():
     png = bytes.fromhex('89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c489')
     data = base64.b64encode(png + random.Random(1).randbytes(150_000)).decode()
     block = lambda: dict(type='image', source=dict(type='base64', media_type='image/png', data=data[:-4] + 'AAA='))
-    return after([m for _ in range(50) for m in (dict(role='user', content=[block()]), dict(role='assistant', content='Seen.'))])
+    pair = lambda: [dict(role='user', content=[block()]), dict(role='assistant', content='Seen.')]
+    return after([m for _ in range(50) for m in pair()])
 
 @row('a body of 1,000 messages, beside finding out that none has changed', n=61, reps=5, beside='comparing')
 def bodies():
     msgs = dialog(1000)
     kept, req = deepcopy(msgs), ASK | dict(messages=msgs)
-    return {'llmchat': lambda: body(req), 'comparing': lambda: kept == msgs, 'message by message': lambda: b','.join([orjson.dumps(m) for m in msgs]),
+    return {'llmchat': lambda: body(req), 'comparing': lambda: kept == msgs,
+        'message by message': lambda: b','.join([orjson.dumps(m) for m in msgs]),
         'pydantic-core': lambda: pydantic_core.to_json(req), 'json': lambda: json.dumps(req)}
 
 def streams(chunks, **others):
@@ -101,7 +103,8 @@ def streams(chunks, **others):
 def deltas(): return streams(texts(2000), **by_peers('stream', 2000))
 
 @row('400 KB of tool input, a table, in 20,000 deltas', .005, n=1)
-def tool_table(): return streams(tool_input([dict(name=f'City number {i}', people=i * 17, warm=i % 2 == 0) for i in range(6500)]))
+def tool_table():
+    return streams(tool_input([dict(name=f'City number {i}', people=i * 17, warm=i % 2 == 0) for i in range(6500)]))
 
 @row('400 KB of tool input, a text, in 20,000 deltas', n=5)
 def tool_text(): return streams(tool_input('The quick brown fox jumps over the lazy dog, and so on.\n' * 7000))
@@ -115,12 +118,14 @@ def together(n, one):
 def together_one():
     cli = async_sdk()
     c = AsyncClient(MODEL, cli)
-    return dict(llmchat=together(500, lambda: AsyncChat(cli=c)('Hi')), anthropic=together(500, lambda: cli.messages.create(**ASK, messages=HI))) | by_peers('together', 500)
+    ours, theirs = lambda: AsyncChat(cli=c)('Hi'), lambda: create(cli)
+    return dict(llmchat=together(500, ours), anthropic=together(500, theirs)) | by_peers('together', 500)
 
 @row('500 chats at once, each made from the SDK client', .9, n=7)
 def together_each():
     cli = async_sdk()
-    return dict(llmchat=together(500, lambda: AsyncChat(MODEL, cli)('Hi')), anthropic=together(500, lambda: cli.messages.create(**ASK, messages=HI)))
+    ours, theirs = lambda: AsyncChat(MODEL, cli)('Hi'), lambda: create(cli)
+    return dict(llmchat=together(500, ours), anthropic=together(500, theirs))
 
 @contextmanager
 def served():
@@ -134,7 +139,7 @@ def together_nothing():
     with served() as url:
         os.environ |= dict(ANTHROPIC_BASE_URL=url, ANTHROPIC_API_KEY='none')
         async def theirs():
-            async with anthropic.AsyncAnthropic() as cli: await asyncio.gather(*(cli.messages.create(**ASK, messages=HI) for _ in range(500)))
+            async with anthropic.AsyncAnthropic() as cli: await asyncio.gather(*(create(cli) for _ in range(500)))
         try: yield dict(llmchat=together(500, lambda: AsyncChat(MODEL)('Hi')), anthropic=lambda: asyncio.run(theirs()))
         finally: del os.environ['ANTHROPIC_BASE_URL'], os.environ['ANTHROPIC_API_KEY']
 
@@ -142,10 +147,11 @@ def together_nothing():
 def aiohttp():
     with served() as url:
         async def ours():
-            async with AsyncClient(MODEL, base_url=url, api_key='none', aiohttp=True) as c: await asyncio.gather(*(c('Hi') for _ in range(200)))
+            async with AsyncClient(MODEL, base_url=url, api_key='none', aiohttp=True) as c:
+                await asyncio.gather(*(c('Hi') for _ in range(200)))
         async def theirs():
             async with anthropic.AsyncAnthropic(base_url=url, api_key='none') as cli:
-                await asyncio.gather(*(cli.messages.create(**ASK, messages=HI) for _ in range(200)))
+                await asyncio.gather(*(create(cli) for _ in range(200)))
         yield dict(llmchat=lambda: asyncio.run(ours()), anthropic=lambda: asyncio.run(theirs()))
 
 def weather(i):
@@ -168,7 +174,7 @@ def tools():
         chat('Hi')
     schemas = [mk_tool(weather(i)).schema for i in range(50)]
     return {'llmchat': lambda: turn(some), 'without': lambda: turn(none),
-        'anthropic': lambda: cli.messages.create(**ASK, messages=HI, tools=schemas), 'anthropic, without': lambda: cli.messages.create(**ASK, messages=HI)}
+        'anthropic': lambda: create(cli, tools=schemas), 'anthropic, without': lambda: create(cli)}
 
 @row('arguments of a tool call checked, beside the function alone', n=21, reps=500, beside='function')
 def arguments():
@@ -251,7 +257,7 @@ def waiting(n=100):
         c = AsyncClient(MODEL, cli)
         return lambda: AsyncChat(cli=c)('Hi')
     return {'llmchat': held(chats), 'a client': held(lambda cli: (c := AsyncClient(MODEL, cli)) and (lambda: c('Hi'))),
-        'anthropic': held(lambda cli: lambda: cli.messages.create(**ASK, messages=HI))}
+        'anthropic': held(lambda cli: lambda: create(cli))}
 
 @row('the results of 100,000 prompts of a batch, read, and by ours stored', .34, n=2)
 def batch_results(): return batch.readers()
