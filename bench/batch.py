@@ -11,9 +11,11 @@ root, prompts = Path(__file__).parents[1], 100_000
 folder = TemporaryDirectory()
 path = Path(folder.name)/'job.jsonl'
 
-def start(*args):
+shell = 'sh', '-c', '"$@"; exit $?', 'sh' # A process inherits the most memory of the one that starts it: a small one
+
+def start(*args, by=()):
     env = os.environ | dict(PYTHONPATH=os.pathsep.join([str(root), os.environ.get('PYTHONPATH', '')]))
-    args = sys.executable, root/'tests/loopback.py', *map(str, args)
+    args = *by, sys.executable, root/'tests/loopback.py', *map(str, args)
     return subprocess.Popen(args, stdout=subprocess.PIPE, env=env, text=True)
 
 @cache
@@ -22,7 +24,7 @@ def job():
     server = start('serve', 0, 1, 0)
     try:
         port = server.stdout.readline().strip()
-        took = json.loads(start('work', port, path, prompts).communicate()[0])
+        took = json.loads(start('work', port, path, prompts, by=shell).communicate()[0])
         asked = json.loads(httpx2.get(f'http://127.0.0.1:{port}/asked', timeout=60).content)
     finally:
         server.kill()
