@@ -243,7 +243,7 @@ def test_what_a_sandbox_said_is_forgotten_with_it():
 
 # ---- models on their way out
 
-KNOWN = 'claude-opus-4-5' # Deprecated, and not retired yet
+KNOWN = 'claude-sonnet-4-5' # Deprecated, and not retired yet
 assert KNOWN in import_module('anthropic._data').DEPRECATED_MODELS
 
 @pytest.fixture
