@@ -4,7 +4,7 @@ import asyncio, json
 import anthropic, httpx2, pytest
 from common import MODEL, Async, both
 from hypothesis import given, strategies as st
-from llmchat import Client, Sandbox
+from llmchat import Batch, Chat, Client, Sandbox
 from llmchat.engine.retries import Retry
 from llmchat.protocol.encoding import body
 from llmchat.protocol.events import check_reply
@@ -229,3 +229,20 @@ def test_a_setting_of_betas_names_its_beta():
     with pytest.raises(TypeError, match='betas is'): c('Hi', betas='mcp-client-2025-11-20')
     assert sb.requests == []
     c('Hi', betas=None)
+
+@both
+@pytest.mark.parametrize('none', [None, [], ()])
+def test_no_betas_are_no_betas_for_a_client_with_middleware(way, none):
+    sent = []
+    c = way.Client(MODEL, sdk(way, asked(sent), middleware=[anthropic.BetaRefusalFallbackMiddleware([dict(model='claude-opus-5-5')])]))
+    way.call(c, 'Hi', betas=none)
+    assert b'betas' not in sent[0].content and 'anthropic-beta' not in sent[0].headers
+
+def test_a_batch_has_the_betas_of_all_its_requests(tmp_path):
+    a, b = ['context-management-2025-06-27', 'x'], ['x', 'y']
+    sb = Sandbox(lambda body: 'Hi')
+    chats = [Chat(MODEL, sb.client(), betas=betas) for betas in (a, b)]
+    for chat in chats: chat.h.append('Hi')
+    Batch(MODEL, chats, tmp_path/'b.jsonl', cli=sb.client(), betas=['z'], progress=False, sleep=sb.sleep).run()
+    sent, = [r for r in sb.requests if (r.method, r.path) == ('POST', '/v1/messages/batches')]
+    assert sorted(sent.headers['anthropic-beta'].split(',')) == sorted({*a, *b}) and 'betas' not in str(sent.body)

@@ -120,7 +120,9 @@ def _params(self: BaseBatch, pr: Any, info: Any, settings: dict[str, Any], heade
     req = mk_request(model, dialog(pr), info, **settings)
     req.pop('timeout', None), req.pop('extra_query', None)
     headers |= req.pop('extra_headers', None) or {}
-    if betas := req.pop('betas', None): headers['anthropic-beta'] = ','.join(betas)
+    if betas := req.pop('betas', None): # A batch has those of all its requests
+        known = filter(None, headers.get('anthropic-beta', '').split(','))
+        headers['anthropic-beta'] = ','.join(dict.fromkeys([*known, *betas]))
     return req | (req.pop('extra_body', None) or {})
 
 # %% ../../nbs/batch/03_batch.ipynb #85f17505

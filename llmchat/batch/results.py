@@ -18,6 +18,7 @@ from fastcore.basics import patch
 
 from ..engine.request import as_message, prefilled
 from ..engine.turns import BaseChat
+from ..protocol.messages import mk_msgs
 from ..protocol.replies import contents, find_blocks
 from ..protocol.schemas import BadCall, check
 from ..sdk.errors import error_class, error_types
@@ -41,7 +42,7 @@ def pairs(prompts: Any) -> Iterator[tuple[Any, Any]]: # `TypeError` for a single
 def dialog(pr: Any) -> list[Any]: # For `mk_msgs`; `ValueError` for a chat that waits for no answer
     "Return the messages of a prompt"
     if isinstance(pr, BaseChat):
-        if pr.h and pr.h[-1]['role'] == 'user': return pr.h
+        if pr.h and (h := mk_msgs(pr.h, what='chat.h'))[-1]['role'] == 'user': return h
         raise ValueError('the chat does not wait for an answer: add a prompt to `chat.h`')
     whole = isinstance(pr, list) and pr and all(isinstance(m, dict) and 'role' in m for m in pr)
     return pr if whole else [pr]

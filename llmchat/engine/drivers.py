@@ -54,8 +54,8 @@ class Post(Operation):
 @dataclass(frozen=True, slots=True)
 class Open(Operation):
     "Let the SDK send a request whose reply is a stream; receives the HTTP response"
+    path: str # 'messages.create', or 'beta.messages.create'
     kw: dict[str, Any]
-    beta: bool = False # With its `beta.messages`?
 
 # %% ../../nbs/engine/01_drivers.ipynb #54e15ac0
 @dataclass(frozen=True, slots=True)
@@ -143,8 +143,8 @@ def by_sdk(stream: Any) -> bool:
 
 # %% ../../nbs/engine/01_drivers.ipynb #31343968
 @patch
-def open(self: SyncIO, kw: dict[str, Any], beta: bool = False) -> Any:
-    self._stream = s = self.call('beta.messages.create' if beta else 'messages.create', kw | dict(stream=True))
+def open(self: SyncIO, path: str, kw: dict[str, Any]) -> Any:
+    self._stream = s = self.call(path, kw | dict(stream=True))
     self._items = iter(s) if by_sdk(s) else s.response.iter_bytes()
     return s.response
 
@@ -155,7 +155,7 @@ def perform(io: SyncIO, op: Operation) -> Any:
         case Read(): return io.read()
         case Call(path, kw): return io.call(path, kw)
         case Post(cli, body, options, stream): return io.post(cli, body, options, stream)
-        case Open(kw, beta): return io.open(kw, beta)
+        case Open(path, kw): return io.open(path, kw)
         case Apply(f, timeout, thread): return io.apply(f, timeout, thread)
         case Run(groups, here): return io.side_by_side(groups, here)
         case Wait(future): return io.wait_for(future)
@@ -271,8 +271,8 @@ async def post(self: AsyncIO, cli: Any, body: bytes, options: dict[str, Any], st
     return r
 
 @patch
-async def open(self: AsyncIO, kw: dict[str, Any], beta: bool = False) -> Any:
-    self._stream = s = await self.call('beta.messages.create' if beta else 'messages.create', kw | dict(stream=True))
+async def open(self: AsyncIO, path: str, kw: dict[str, Any]) -> Any:
+    self._stream = s = await self.call(path, kw | dict(stream=True))
     self._items = aiter(s) if by_sdk(s) else s.response.aiter_bytes()
     return s.response
 

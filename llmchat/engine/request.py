@@ -392,12 +392,12 @@ def _send(self: BaseClient, req: dict[str, Any], stream: bool = False, prefill: 
     try:
         cli = self.sdk
         need_key(cli)
-        betas = bool(req.get('betas'))
-        if not betas and posts(cli) and (data := body(req, stream)) is not None:
+        create = 'beta.messages.create' if 'betas' in req else 'messages.create'
+        if 'betas' not in req and posts(cli) and (data := body(req, stream)) is not None:
             r, sound = yield from self._post(cli, req, data, b, **show)
-        elif b: r, sound = (yield from streamed((yield Open(req, betas)), b, **show)), True
+        elif b: r, sound = (yield from streamed((yield Open(create, req)), b, **show)), True
         else:
-            try: r = yield Call('beta.messages.create' if betas else 'messages.create', self._timed(req))
+            try: r = yield Call(create, self._timed(req))
             except unreadable as e: raise self._not_a_reply(e)
         paid = r
         if not sound: self._check(r)

@@ -48,7 +48,8 @@ def _picklable(self: BaseChat) -> dict[str, Any]:
     tools = self.settings['tools']
     for f in tools if isinstance(tools, (list, tuple)) else [tools]:
         check_picklable(f, f'the tool {getattr(f, "__name__", None) or getattr(f, "name", f)!r}')
-    kept = {k: v for k, v in vars(self).items() if k not in ('_at_work', '_record', '_paused', '_known_box', '_made_results', 'ns')}
+    here = '_at_work', '_record', '_paused', '_known_box', '_made_results', 'ns' # Made anew there, or as below
+    kept = {k: v for k, v in vars(self).items() if k not in here}
     more = dict(ns=check_picklable(self.ns, 'ns='), paused=self._paused is not None)
     return kept | more | dict(settings=settings | dict(tools=tools))
 

@@ -37,8 +37,7 @@ def fragment(o: Any) -> Any:
 
 # %% ../../nbs/protocol/06_encoding.ipynb #99eae670
 required = 'max_tokens', 'messages', 'model' # First in the body, as the SDK writes it; the rest by name
-not_in_body = {*required, 'timeout', 'extra_headers', 'extra_query', 'extra_body', 'user_profile_id', 'workspace_id',
-    'betas'}
+not_in_body = {*required, 'timeout', 'extra_headers', 'extra_query', 'extra_body', 'user_profile_id', 'workspace_id'}
 plain_only = ('extra_body', 'metadata', 'output_config', 'thinking', 'container', 'diagnostics') # May hold NaN
 
 def body(

@@ -365,6 +365,7 @@ def mk_settings(
 ) -> dict[str, Any]: # Arguments of the SDK's `messages.create`
     "Make a request that has no messages yet; `ValueError` or `TypeError` says which setting is wrong"
     check_settings(model, maxtok, prefill, bool(think or maxthinktok), kw)
+    if not kw.get('betas'): kw.pop('betas', None) # None, and no names, are the same
     req = dict(model=model, max_tokens=maxtok, messages=[])
     if sp: req['system'] = sp
     if stop is not None: req['stop_sequences'] = stop_list(stop)
