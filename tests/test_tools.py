@@ -547,3 +547,19 @@ def test_every_call_of_a_reply_has_one_result():
 def test_a_tool_in_hand_is_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError): mk_tool(add).timeout = 3
     assert isinstance(mk_tool(add), Tool)
+
+def test_a_chat_sees_what_changes_in_its_tools():
+    "Functions added, taken away, and a mark set by hand, after a call"
+    def f(): "F"
+    def g(): "G"
+    chat = Chat(MODEL, Sandbox(lambda body: 'Hi').client(), tools=[f])
+    box = lambda: chat._toolbox(chat.settings['tools'])
+    assert box() is box() and [*box().ns] == ['f']
+    f.parallel = False
+    assert not box().ns['f'].parallel and box() is box()
+    chat.settings['tools'].append(g)
+    assert [*box().ns] == ['f', 'g']
+    chat.settings['tools'][:] = [g, f]
+    assert [*box().ns] == ['g', 'f']
+    chat.settings['tools'].append(dict(name='h', input_schema=dict(type='object')))
+    assert box() is not box() and len(box().schemas) == 3

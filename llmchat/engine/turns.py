@@ -112,7 +112,7 @@ class BaseChat(Totals):
         self._turn_usage = UsageLog() # Of the turn that is being made
         self._asked = False # From a file, where it had an `approve`, so that nothing runs before there is one again?
         self._dialog = Dialog() # What its requests know of the history, and take from replies
-        self._known_box: tuple[list[Any], Any] = [], None # Its functions at the last call, and their toolbox
+        self._known_box: tuple[list[Any], list[bool], Any] = [], [], None # Functions, their marks and toolbox
         mk_box(tools, ns) # What cannot be a tool is an error here, and not at the first call
         self._afford(max_cost, max_calls)
         self._record: ChatJournal | None = None
@@ -416,10 +416,11 @@ def _instead(self: BaseChat, loop: bool, flow: Callable[[Any, Any], Flow]) -> Fl
 def _toolbox(self: BaseChat, tools: Any) -> Toolbox:
     "Return the toolbox of tools; the one of the last call, if they are the same functions"
     if not isinstance(tools, (list, tuple)) or self.ns: return mk_box(tools, self.ns)
-    known, box = self._known_box
-    if box and len(known) == len(tools) and all(map(is_, known, tools)): return box
+    known, marks, box = self._known_box
+    now = [getattr(f, 'parallel', True) for f in tools]
+    if box and marks == now and all(map(is_, known, tools)): return box
     box = mk_box(tools)
-    self._known_box = [*tools], box if all(map(callable, tools)) else None
+    self._known_box = [*tools], now, box if all(map(callable, tools)) else None
     return box
 
 # %% ../../nbs/engine/11_turns.ipynb #2a77837c
