@@ -8,7 +8,6 @@ Docs: https://llmchat-owner.github.io/llmchat/batch/batch.html.md"""
 __all__ = ['temporary_file', 'BaseBatch', 'Batch', 'Estimate', 'AsyncBatch']
 
 # %% ../../nbs/batch/03_batch.ipynb #36a88d55
-import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -28,7 +27,7 @@ from ..engine.model_info import info_if_any
 from ..protocol.encoding import dumps
 from ..protocol.requests import can, mk_request, Settings
 from .results import dialog, NoResult, pairs, read_prompts, Result, write_results
-from ..sdk.lazy import anthropic, anyio
+from ..sdk.lazy import anthropic
 from ..sdk.clients import need_key
 from ..sdk.secrets import redact_error
 from .runner import AsyncBody, Body, Runner
@@ -49,7 +48,6 @@ class BaseBatch:
     "What `Batch` and `AsyncBatch` share: a job in a file, and all that does not wait"
     _client: Any # `Client` or `AsyncClient`
     _body: Any
-    _sleep: Any
     def __init__(self,
         model: str | None = None, # None: that of the client or file, `LLMCHAT_MODEL` or the newest sonnet
         prompts: Any = None, # A list, a dict by id, a column, `read_prompts(…)`; None: those of the file
@@ -62,27 +60,20 @@ class BaseBatch:
         **settings: Unpack[Settings] # Of all prompts, as for a call of a client: sp, maxtok, tools, think …
     ) -> None: # `ValueError` or `TypeError` for what cannot be sent
         self.job: Job = Job(temporary_file(self) if path is None else path) # The file, and an index of it
-        if prompts is None and not self.job.ready:
-            raise ValueError(f'There are no prompts, and {self.job.path} holds none. '
-                'Nothing was sent; give them again.')
+        if prompts is None and not (job := self.job).ready:
+            raise ValueError(f'There are no prompts, and {job.path} holds none. Nothing was sent; give them again.')
         model = model or self.job.head.get('model')
         same = isinstance(cli, BaseClient) and model in (None, cli.model)
         self.c: Any = cli if same else self._client(model, cli) # A client of ours
         self._prompts, self._answer, self._settings = prompts, None if T is None else ReplyType(T), settings
-        self._runner = Runner(self.job, self._body, sleep or self._sleep, settle, progress)
+        self._runner = Runner(self.job, self._body, sleep, settle, progress)
         self._costs: tuple[bytes, Ledger] | None = None
         self._params('-', None, self._common_settings(None), {})
-
-    def __len__(self) -> int: return len(self.job)
-    def __getitem__(self, id: Any) -> Any:
-        "Return the SDK's `Message`, or the object; `NoResult`, `ReplyError` or the SDK's error where there is none"
-        r = next(self.results([id]))
-        return r.value if self._answer else r.message
 
 # %% ../../nbs/batch/03_batch.ipynb #6e885001
 class Batch(BaseBatch):
     "Many prompts at half price, as one job in a file"
-    _client, _body, _sleep = Client, Body, staticmethod(time.sleep)
+    _client, _body = Client, Body
 
 # %% ../../nbs/batch/03_batch.ipynb #ad313795
 @patch(cls_method=True)
@@ -188,6 +179,9 @@ def counts(self: BaseBatch) -> dict[str, int]:
     "How many prompts are 'unsent', 'sent', 'succeeded', 'errored', 'canceled' and 'expired'"
     return self.job.counts
 
+@patch
+def __len__(self: BaseBatch) -> int: return len(self.job)
+
 # %% ../../nbs/batch/03_batch.ipynb #9b8bdcca
 @patch
 def results(self: BaseBatch,
@@ -196,13 +190,19 @@ def results(self: BaseBatch,
     "Yield the result of each prompt"
     ns = list(range(len(self))) if ids is None else [self.job.number(id) for id in ids]
     prefill = self.job.head.get('prefill', '')
-    for n, data in zip(ns, self.job.read(ns)): yield Result(self.job.id(n), data, self._answer, prefill)
+    for n, data in zip(ns, self.job.read(ns)): yield Result(self.job.ids[n], data, self._answer, prefill)
 
 # %% ../../nbs/batch/03_batch.ipynb #57538f04
 @patch
 def answers(self: BaseBatch) -> list[Any]: # In the order of the prompts; None where there is none
     "Return all texts or objects, as a list or a column of a table"
     return [r.outcome[0] for r in self.results()]
+
+@patch
+def __getitem__(self: BaseBatch, id: Any) -> Any:
+    "Return the SDK's `Message`, or the object; `NoResult`, `ReplyError` or the SDK's error where there is none"
+    r = next(self.results([id]))
+    return r.value if self._answer else r.message
 
 # %% ../../nbs/batch/03_batch.ipynb #884fe7e7
 class Estimate(NamedTuple):
@@ -279,7 +279,7 @@ def ids(self: BaseBatch,
 ) -> list[Any]: # In the order of the prompts
     "Return ids of prompts by their state"
     want = [states.index(s) for s in states_] or range(len(states))
-    return [self.job.id(n) for n, k in enumerate(self.job.state) if k in want]
+    return [self.job.ids[n] for n, k in enumerate(self.job.state) if k in want]
 
 # %% ../../nbs/batch/03_batch.ipynb #3cb8a4a6
 @patch
@@ -290,7 +290,7 @@ def _retried(self: BaseBatch, ids: Any) -> Flow:
     bad = [n for n, k in enumerate(self.job.state) if k in (errored, canceled, expired)]
     if ids is not None:
         wanted = {self.job.number(id) for id in ids}
-        if fine := wanted - {*bad}: raise ValueError(f'{self.job.id(min(fine))!r} has not failed')
+        if fine := wanted - {*bad}: raise ValueError(f'{self.job.ids[min(fine)]!r} has not failed')
         bad = sorted(wanted)
     if bad: self.job.say(again=ranges(bad))
     yield from self._runner.wait()
@@ -318,11 +318,9 @@ def write(self: BaseBatch,
     write_results(self.results(), path)
 
 # %% ../../nbs/batch/03_batch.ipynb #2e0fba38
-async def _asleep(seconds: float) -> None: await anyio.sleep(seconds)
-
 class AsyncBatch(BaseBatch):
     "`Batch`, awaited"
-    _client, _body, _sleep = AsyncClient, AsyncBody, staticmethod(_asleep)
+    _client, _body = AsyncClient, AsyncBody
 
 # %% ../../nbs/batch/03_batch.ipynb #f4b84869
 @patch

@@ -30,9 +30,6 @@ class BaseBatch:
 
         Returns:
             `ValueError` or `TypeError` for what cannot be sent"""
-    def __len__(self) -> int: ...
-    def __getitem__(self, id: Any) -> Any:
-        """Return the SDK's `Message`, or the object; `NoResult`, `ReplyError` or the SDK's error where there is none"""
     @classmethod
     def load(cls, path: Any, **kw: Any) -> Self:
         """Return the job of a file
@@ -46,6 +43,7 @@ class BaseBatch:
     @property
     def counts(self) -> dict[str, int]:
         """How many prompts are 'unsent', 'sent', 'succeeded', 'errored', 'canceled' and 'expired'"""
+    def __len__(self) -> int: ...
     def results(self, ids: Iterable[Any] | None=None) -> Iterator[Result]:
         """Yield the result of each prompt
 
@@ -59,6 +57,8 @@ class BaseBatch:
 
         Returns:
             In the order of the prompts; None where there is none"""
+    def __getitem__(self, id: Any) -> Any:
+        """Return the SDK's `Message`, or the object; `NoResult`, `ReplyError` or the SDK's error where there is none"""
     @property
     def use(self) -> Usage:
         """Tokens of all results"""

@@ -6,14 +6,14 @@ Docs: https://llmchat-owner.github.io/llmchat/batch/jobfile.html.md"""
 
 # %% auto #0
 __all__ = ['states', 'unsent', 'sent', 'succeeded', 'errored', 'canceled', 'expired', 'max_bytes', 'Requests', 'BatchPart',
-           'ranges', 'Job', 'not_a_job_error', 'pieces', 'is_json']
+           'ranges', 'Job', 'not_a_job_error', 'pieces']
 
 # %% ../../nbs/batch/00_jobfile.ipynb #0a277779
 import fcntl, json, os, re
 from array import array
 from base64 import urlsafe_b64encode
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -73,6 +73,7 @@ class Job:
         self.word = urlsafe_b64encode(os.urandom(9)).decode()
         self.head: dict[str, Any] = {} # What the first line says
         self.about: dict[str, Any] = {} # What the line `ready` says
+        self.ids: Sequence[Any] = () # The user's, in order
         self.starts = array('q') # Where each request begins, and where the last one ends
         self.state, self.at, self.size = bytearray(), array('q'), array('q') # Of each request; of its result
         self.parts: list[BatchPart] = []
@@ -129,9 +130,6 @@ def not_a_job_error(path: Any) -> ValueError:
     return ValueError(f'{path} is no file of a batch. Give the path of one, or of no file yet.')
 
 # %% ../../nbs/batch/00_jobfile.ipynb #01a2204f
-_ended = {k.encode(): i for i, k in enumerate(states)}
-_result = rb'\{"custom_id":"%s-(\d+)","result":\{"type":"(%s)"'
-
 @patch
 def note_head(self: Job, line: bytes) -> None:
     "Take the first line into the index; `ValueError` if it is that of another file"
@@ -141,7 +139,8 @@ def note_head(self: Job, line: bytes) -> None:
     if head['llmchat'] > version:
         raise ValueError(f'{self.path} has format {head["llmchat"]}; this llmchat reads up to {version}. Update it.')
     self.head, self.word = head, head['word']
-    self._is_result = re.compile(_result % (re.escape(self.word.encode()), b'|'.join([*_ended][2:]))).match
+    parts = re.escape(self.word.encode()), '|'.join(states[2:]).encode()
+    self._is_result = re.compile(rb'\{"custom_id":"%s-(\d+)","result":\{"type":"(%s)"' % parts).match
 
 # %% ../../nbs/batch/00_jobfile.ipynb #b70c6f47
 @patch
@@ -149,7 +148,7 @@ def note_ready(self: Job, entry: dict[str, Any], at: int) -> None:
     "Take the line `ready` into the index; `ValueError` if it counts other requests"
     n = entry['ready']
     if n != len(self.starts): raise ValueError(f'{n} requests are said to be there, not {len(self.starts)}')
-    self.about = entry
+    self.about, self.ids = entry, entry['ids'] or range(n)
     self.starts.append(at)
     self.state, self.at, self.size = bytearray(n), array('q', [0]) * n, array('q', [0]) * n
 
@@ -170,7 +169,7 @@ def note(self: Job, line: bytes, at: int) -> None:
         else: self.note_entry(entry)
     elif not self.about: self.starts.append(at)
     elif (m := self._is_result(line)) and self.waits(n := int(m[1])):
-        self.state[n], self.at[n], self.size[n] = _ended[m[2]], at, len(line)
+        self.state[n], self.at[n], self.size[n] = states.index(m[2].decode()), at, len(line)
 
 # %% ../../nbs/batch/00_jobfile.ipynb #729ead74
 @patch
@@ -217,18 +216,10 @@ def locked(self: Job) -> Iterator[None]: # `RuntimeError` if somebody else works
         yield
     finally: os.close(fd)
 
-# %% ../../nbs/batch/00_jobfile.ipynb #b66162de
+# %% ../../nbs/batch/00_jobfile.ipynb #38130982
 # Of each request the id, JSON of the parameters, what makes it the same as another, and most output tokens
 Requests = Iterable[tuple[Any, bytes, bytes, int]]
 
-@patch
-def request_line(self: Job, n: int, id: Any, params: bytes) -> bytes:
-    "Return the line of a request; `ValueError` if it is too long for a batch"
-    line = b'{"custom_id":"%s-%d","params":%s}\n' % (self.word.encode(), n, params)
-    if len(line) <= max_bytes - 14: return line
-    raise ValueError(f'Prompt {id!r} has {len(line):,} bytes; a batch takes {max_bytes:,}')
-
-# %% ../../nbs/batch/00_jobfile.ipynb #38130982
 @patch
 def request_lines(self: Job, requests: Requests, seen: dict[Any, None], about: dict[str, Any]) -> Iterator[bytes]:
     "Yield the line of each request; ids go to `seen`, sums to `about`"
@@ -236,7 +227,9 @@ def request_lines(self: Job, requests: Requests, seen: dict[Any, None], about: d
     for n, (id, params, alike, most) in enumerate(requests):
         if id in seen: raise ValueError(f'The id {id!r} is there twice. Each prompt needs its own.')
         seen[id] = None
-        line = self.request_line(n, id, params)
+        line = b'{"custom_id":"%s-%d","params":%s}\n' % (self.word.encode(), n, params)
+        if len(line) > max_bytes - 14:
+            raise ValueError(f'Prompt {id!r} has {len(line):,} bytes; a batch takes {max_bytes:,}')
         digest.update(b'%r%s' % (id, alike))
         about['out'] += most
         yield line
@@ -275,12 +268,6 @@ def writing(self: Job,
         self.forget()
         raise
 
-# %% ../../nbs/batch/00_jobfile.ipynb #ad92478d
-@patch
-def write(self: Job, requests: Requests, **head: Any) -> None:
-    "Write all requests, or none, without pauses"
-    for _ in self.writing(requests, **head): pass
-
 # %% ../../nbs/batch/00_jobfile.ipynb #72702d90
 @patch
 def is_of(self: Job, requests: Requests) -> bool:
@@ -290,14 +277,12 @@ def is_of(self: Job, requests: Requests) -> bool:
     return about['sha'] == self.about['sha']
 
 # %% ../../nbs/batch/00_jobfile.ipynb #2d1600b0
-_sent = re.compile(rb'[^\0]')
-
 @patch
 def next_part(self: Job) -> list[list[int]]:
     "Return ranges of requests to send next; empty if there are none"
     ranges, count, size, a = [], max_requests, max_bytes - 14, self.state.find(unsent)
     while a >= 0 and count:
-        m = _sent.search(self.state, a)
+        m = re.compile(rb'[^\0]').search(self.state, a)
         end = min(m.start() if m else len(self), a + count)
         b = bisect_right(self.starts, self.starts[a] + size, a, end + 1) - 1
         if b > a: ranges.append([a, b])
@@ -364,13 +349,6 @@ def add_results(self: Job, lines: Iterable[bytes]) -> int: # How many requests h
     if new: self.add(b'\n'.join(new.values()) + b'\n')
     return len(new)
 
-# %% ../../nbs/batch/00_jobfile.ipynb #4f08e997
-def is_json(line: bytes) -> bool:
-    "Return whether this is a whole JSON value"
-    try: json.loads(line)
-    except ValueError: return False
-    return True
-
 # %% ../../nbs/batch/00_jobfile.ipynb #74939e4c
 @patch
 def whose(self: Job,
@@ -378,24 +356,17 @@ def whose(self: Job,
     part: BatchPart # Of this job
 ) -> list[bool]: # One for each line that is a result at all
     "Return whether results are those of a part"
-    own = [self.usual_form(line) for line in lines if is_json(line) and b'"custom_id"' in line]
+    own = [self.usual_form(line) for line in lines if b'"custom_id"' in line]
     return [u is not None and any(a <= u[0] < b for a, b in part.of) for u in own]
 
 # %% ../../nbs/batch/00_jobfile.ipynb #9cb439f3
 @patch
 def number(self: Job, id: Any) -> int: # `KeyError` if there is no such id
     "Return the number of a request"
-    ids = self.about['ids']
-    if ids is None and type(id) is int and 0 <= id < len(self): return id
-    if self._numbers is None: self._numbers = {id: n for n, id in enumerate(ids or ())}
+    if isinstance(self.ids, range) and type(id) is int and id in self.ids: return id
+    if self._numbers is None: self._numbers = {id: n for n, id in enumerate(self.about['ids'] or ())}
     if id in self._numbers: return self._numbers[id]
     raise KeyError(f'There is no prompt with the id {id!r}')
-
-# %% ../../nbs/batch/00_jobfile.ipynb #589ff27f
-@patch
-def id(self: Job, n: int) -> Any:
-    "Return the id of a request"
-    return n if self.about['ids'] is None else self.about['ids'][n]
 
 # %% ../../nbs/batch/00_jobfile.ipynb #3167a2c3
 @patch

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ['states', 'unsent', 'sent', 'succeeded', 'errored', 'canceled', 'expired', 'max_bytes', 'Requests', 'BatchPart', 'ranges', 'Job', 'not_a_job_error', 'pieces', 'is_json']
+__all__ = ['states', 'unsent', 'sent', 'succeeded', 'errored', 'canceled', 'expired', 'max_bytes', 'Requests', 'BatchPart', 'ranges', 'Job', 'not_a_job_error', 'pieces']
 
 states: tuple[str, str, str, str, str, str]
 unsent: Any
@@ -79,8 +79,6 @@ class Job:
 
         Returns:
             `RuntimeError` if somebody else works on the file"""
-    def request_line(self, n: int, id: Any, params: bytes) -> bytes:
-        """Return the line of a request; `ValueError` if it is too long for a batch"""
     def request_lines(self, requests: Requests, seen: dict[Any, None], about: dict[str, Any]) -> Iterator[bytes]:
         """Yield the line of each request; ids go to `seen`, sums to `about`"""
     def writing(self, requests: Requests, more: dict[str, Any] | None=None, **head: Any) -> Iterator[None]:
@@ -92,8 +90,6 @@ class Job:
 
         Returns:
             Now and then, for others"""
-    def write(self, requests: Requests, **head: Any) -> None:
-        """Write all requests, or none, without pauses"""
     def is_of(self, requests: Requests) -> bool:
         """Return whether these are the requests of this job"""
     def next_part(self) -> list[list[int]]:
@@ -133,8 +129,6 @@ class Job:
 
         Returns:
             `KeyError` if there is no such id"""
-    def id(self, n: int) -> Any:
-        """Return the id of a request"""
     def read(self, ns: Iterable[int], results: bool=True) -> Iterator[dict[str, Any]]:
         """Yield results by number, or the parameters of requests"""
 def not_a_job_error(path: Any) -> ValueError:
@@ -142,5 +136,3 @@ def not_a_job_error(path: Any) -> ValueError:
 Requests = Iterable[tuple[Any, bytes, bytes, int]]
 def pieces(lines: Iterable[bytes], size: int=...) -> Iterator[bytes]:
     """Yield many lines together, `size` bytes or more"""
-def is_json(line: bytes) -> bool:
-    """Return whether this is a whole JSON value"""

@@ -70,7 +70,7 @@ class read_prompts:
 @patch
 def rows(self: read_prompts) -> Iterator[Any]: # Strings or dicts
     "Yield what stands in each line of the file"
-    with open(self.path, encoding='utf-8-sig', newline='' if self.kind == '.csv' else None) as f:
+    with open(self.path, encoding='utf-8-sig', newline='') as f:
         if self.kind == '.csv': yield from csv.DictReader(f)
         else: yield from (json.loads(line) for line in f if line.strip())
 
@@ -155,11 +155,9 @@ def __repr__(self: Result) -> str: return f'Result({self.id!r}, {self.type!r}, {
 # %% ../../nbs/batch/02_results.ipynb #69d16f1d
 def result_row(r: Result) -> dict[str, Any]: # JSON data
     "Return what a table says of a result"
+    from pydantic_core import to_jsonable_python
     answer, error = r.outcome
-    if answer is not None and not isinstance(answer, str):
-        from pydantic_core import to_jsonable_python
-        answer = to_jsonable_python(answer)
-    return dict(id=r.id, answer=answer, error=error)
+    return dict(id=r.id, answer=to_jsonable_python(answer), error=error)
 
 # %% ../../nbs/batch/02_results.ipynb #34459760
 def write_results(
@@ -169,7 +167,7 @@ def write_results(
     "Write results to a file"
     from fastcore.xtras import atomic_save
     kind, rows, as_json = table_kind(path), map(result_row, results), partial(json.dumps, ensure_ascii=False)
-    with atomic_save(path, 'w', encoding='utf-8', **(dict(newline='') if kind == '.csv' else {})) as f:
+    with atomic_save(path, 'w', encoding='utf-8', newline='') as f:
         if kind == '.jsonl': return f.writelines(as_json(row) + '\n' for row in rows)
         out = csv.DictWriter(f, ['id', 'answer', 'error'])
         out.writeheader()

@@ -5,7 +5,7 @@ from llmchat.batch.jobfile import BatchPart, Job
 from llmchat.engine.drivers import Flow
 from typing import Any
 
-__all__ = ['log', 'Body', 'AsyncBody', 'NoBar', 'progress', 'surely_not', 'is_old', 'count_of', 'batches_like', 'Runner', 'will_pass']
+__all__ = ['log', 'no_bar', 'Body', 'AsyncBody', 'progress', 'surely_not', 'is_old', 'batches_like', 'Runner', 'will_pass']
 
 class Body:
     """A part of a job, as an HTTP client sends it"""
@@ -20,11 +20,7 @@ class AsyncBody:
     def __init__(self, job: Job, part: BatchPart) -> None: ...
     def __aiter__(self) -> AsyncIterator[bytes]: ...
 log: Any
-class NoBar:
-    """Stand in for a progress bar"""
-    def update(self, n: int) -> None: ...
-    def __enter__(self) -> NoBar: ...
-    def __exit__(self, *exc: Any) -> None: ...
+no_bar: Any
 def progress(total: int, done: int, what: str, show: bool | None=None) -> Any:
     """Return a progress bar
 
@@ -50,8 +46,6 @@ def is_old(b: Any, noted: list[str] | None) -> bool:
     Args:
         b: A batch
         noted: Id and time of a batch; None: there was none"""
-def count_of(b: Any) -> int:
-    """Return how many requests a batch has"""
 def batches_like(job: Job, part: BatchPart) -> Flow:
     """Find batches that a part in doubt may have become
 
@@ -64,14 +58,14 @@ class Runner:
     """Send a job, wait for it, and fetch its results"""
     job: Job
     body: Any
-    sleep: Callable[[float], Any]
+    sleep: Callable[[float], Any] | None
     show: bool | None
     settle: float
     missed: int
     refusals: int
     age: dict[int, float]
     maybe: dict[int, list[str]]
-    def __init__(self, job: Job, body: Any, sleep: Callable[[float], Any], settle: float=60, show: bool | None=None) -> None: ...
+    def __init__(self, job: Job, body: Any, sleep: Callable[[float], Any] | None=None, settle: float=60, show: bool | None=None) -> None: ...
     def pause(self, seconds: float) -> Flow:
         """Wait; parts in doubt grow older"""
     @property
@@ -92,13 +86,8 @@ class Runner:
 
         Returns:
             The SDK's error for a stream that broke off"""
-    def looks_ours(self, part: BatchPart, id: str) -> Flow:
-        """Return whether the results of a batch are those of a part in doubt
-
-        Returns:
-            Returns None if nothing could be seen"""
     def is_ours(self, part: BatchPart, id: str) -> Flow:
-        """Note whether a batch is the one of a part in doubt, and return it"""
+        """Note whether a batch is the one of a part in doubt, and return it; False if nothing could be seen"""
     def poll(self, id: str) -> Flow:
         """Return what the API says of a batch
 
