@@ -28,8 +28,7 @@ from .sdk.lazy import anthropic
 class AsyncClient(BaseClient):
     "Single calls, awaited: each is sent what it is given, and nothing is remembered but the totals"
     _async, _parallel, _stream, _parts = True, True, AsyncStream, AsyncParts
-    _driver = staticmethod(async_run)
-    def _io(self) -> AsyncIO: return AsyncIO(None, self)
+    _driver, _io = staticmethod(async_run), AsyncIO
 
     @delegates(Client.__call__)
     def __call__(self, msgs: Any, sp: Any = '',

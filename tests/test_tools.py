@@ -20,7 +20,7 @@ from common import MODEL, PNG, BMP, case_name, check_request, seeded
 from llmchat import (AsyncClient, Chat, Client, Sandbox, ToolResult, mk_funcres, mk_funcres_async, mk_tool, mk_toolres,
     mk_toolres_async)
 from llmchat.sandbox.server import tool_use
-from llmchat.engine.tools import bind, to_json, Tool, Toolbox
+from llmchat.engine.tools import bind, parallel_groups, to_json, Tool, Toolbox
 
 # ---- types, there and back
 
@@ -555,8 +555,9 @@ def test_a_chat_sees_what_changes_in_its_tools():
     chat = Chat(MODEL, Sandbox(lambda body: 'Hi').client(), tools=[f])
     box = lambda: chat._toolbox(chat.settings['tools'])
     assert box() is box() and [*box().ns] == ['f']
+    assert [*parallel_groups(box().ns.values())] == [0]
     f.parallel = False
-    assert not box().ns['f'].parallel and box() is box()
+    assert [*parallel_groups(box().ns.values())] == ['shared']
     chat.settings['tools'].append(g)
     assert [*box().ns] == ['f', 'g']
     chat.settings['tools'][:] = [g, f]

@@ -212,7 +212,7 @@ def run(flow: Flow, io: SyncIO) -> Any:
     except StopIteration as e: return e.value
     finally:
         flow.close()
-        io.close()
+        if io._stream: io.close()
 
 # %% ../../nbs/engine/01_drivers.ipynb #8b929369
 def late(timeout: float) -> TimeoutError: return TimeoutError(f'no result within {timeout:g} seconds')
@@ -265,9 +265,14 @@ class AsyncIO(SyncIO):
 
 # %% ../../nbs/engine/01_drivers.ipynb #ee253d43
 @patch
-async def post(self: AsyncIO, cli: Any, body: bytes, options: dict[str, Any], stream: bool) -> Any:
-    r = await cli.post('/v1/messages', content=body, cast_to=httpx2.Response, options=options, stream=stream)
-    if stream: self._stream, self._items = r, r.aiter_bytes()
+def post(self: AsyncIO, cli: Any, body: bytes, options: dict[str, Any], stream: bool) -> Any:
+    r = cli.post('/v1/messages', content=body, cast_to=httpx2.Response, options=options, stream=stream)
+    return self._opened(r) if stream else r
+
+@patch
+async def _opened(self: AsyncIO, r: Any) -> Any:
+    self._stream = r = await r
+    self._items = r.aiter_bytes()
     return r
 
 @patch
@@ -337,7 +342,7 @@ async def async_run(flow: Flow, io: AsyncIO) -> Any:
     except Returned as e: return e.args[0]
     finally:
         flow.close()
-        await io.close()
+        if io._stream: await io.close()
 
 # %% ../../nbs/engine/01_drivers.ipynb #c1d7a508
 @patch

@@ -14,7 +14,7 @@ from typing import Any
 from fastcore.basics import noop, patch
 
 from .drivers import Call, Flow
-from .model_info import info_if_any, warn_deprecated
+from .model_info import info_if_any, last_days, warn_deprecated
 from .request import BaseClient, unreadable
 from .structured import called, parsed, ReplyType, until_fits
 from .tools import as_error, check_result, cut_off, mk_box, not_run, run_calls, Toolbox
@@ -51,7 +51,7 @@ class Exchange:
         self.prefill = settings.get('prefill') or ''
         self.show = dict(stream=stream, prefill=self.prefill, cb=cb, on_reply=on_reply)
         if stream: self.show |= dict(events=events, thinking=thinking)
-        warn_deprecated(client.model)
+        if client.model in last_days(): warn_deprecated(client.model)
 
 # %% ../../nbs/engine/08_exchange.ipynb #7172fa94
 @patch
@@ -149,8 +149,9 @@ def __call__(self: Exchange, msgs: list[Any], more: Any = None, keep: Callable[.
     r = yield from self.reply(msgs, self.request(msgs, more=more), more)
     if self.prefill: self.dialog.forget(msgs) # The prefill is a part of the reply
     reply = self.dialog.add(mk_msg(r))
-    if self.dialog.calls.ids: self.dialog.settle()
-    if not (calls := calls_in(reply)): return r, [reply] if reply['content'] else []
+    if not self.dialog.ids: return r, [reply] if reply['content'] else []
+    self.dialog.settle()
+    calls = calls_in(reply)
     off = r.stop_reason in cut_off or (self.settings | more).get('tool_choice') is False
     if off: results = [not_run(c, r.stop_reason) for c in calls]
     else: results = yield from self.results([*msgs, reply], calls, box, keep=keep, **run)

@@ -25,7 +25,7 @@ from fastcore.basics import noop, patch
 from .drivers import Apply, Call, Close, Flow, Open, Post, Read, run, SyncIO
 from .streams import Parts, Stream
 from .threads import _awaited, named
-from ..protocol.requests import check_names, client_settings, ClientSettings, long_wait
+from ..protocol.requests import check_names, client_settings, ClientSettings, long_wait, short_reply
 from ..sdk.lazy import anthropic, default_model, httpx2
 from ..sdk.errors import error_status, not_a_reply_error, stream_broken_error, stream_error
 from ..sdk.clients import need_key
@@ -61,7 +61,9 @@ class BaseClient(Totals):
     _stream: Any = Stream
     _parts: Any = Parts
     _driver: Any = staticmethod(run)
+    _io: Any = SyncIO
     _parallel = False
+    _keyed: Any = None # The SDK client that is known to have a key
 
     def __init__(self,
         model: str | None = None, # Id of a model, or 'local'; None: `LLMCHAT_MODEL`, else the newest sonnet
@@ -128,18 +130,16 @@ def _connect(self: BaseClient, cli: Any) -> None:
 
 # %% ../../nbs/engine/06_request.ipynb #5f3d3c59
 @patch
-def _io(self: BaseClient) -> SyncIO: return SyncIO(None, self)
-
-@patch
 def _run(self: BaseClient, flow: Flow, kind: Any = None) -> Any:
     "Hand a flow to the driver: to its end, or as a `kind` of stream"
-    return named((kind or self._driver)(flow, self._io()), self)
+    res = (kind or self._driver)(flow, self._io(None, self))
+    return named(res, self) if self._async else res
 
 # %% ../../nbs/engine/06_request.ipynb #c00e0a8e
 @patch(as_prop=True)
 def sdk(self: BaseClient) -> Any:
     "The SDK client for this process and event loop, to be used and not to be changed: others may have it"
-    cli, ready = self._clis(), self._ready
+    cli, ready = self._clis.here or self._clis(), self._ready
     if ready[0] is not cli:
         self._ready = ready = cli, cli.with_options(**self._over) if self._over else cli
     return ready[1]
@@ -181,10 +181,9 @@ def __setstate__(self: BaseClient, kept: dict[str, Any]) -> None:
 # %% ../../nbs/engine/06_request.ipynb #93da773f
 @patch
 def _timed(self: BaseClient, req: dict[str, Any]) -> dict[str, Any]:
-    "Return a request with the time that its reply may take"
-    wait = long_wait(req['max_tokens'])
-    if not wait or 'timeout' in req or getattr(self.sdk, 'timeout', None) != anthropic.DEFAULT_TIMEOUT: return req
-    return req | dict(timeout=anthropic.Timeout(wait, connect=5))
+    "Return a request for a long reply with the time that it may take"
+    if 'timeout' in req or getattr(self.sdk, 'timeout', None) != anthropic.DEFAULT_TIMEOUT: return req
+    return req | dict(timeout=anthropic.Timeout(long_wait(req['max_tokens']), connect=5))
 
 # %% ../../nbs/engine/06_request.ipynb #0f8fe3fa
 unreadable = JSONDecodeError, UnicodeDecodeError # The SDK lets them through
@@ -346,8 +345,7 @@ def _options(self: BaseClient, cli: Any, req: dict[str, Any], n: int, stream: bo
     if head: res['headers'] = head
     if query := req.get('extra_query'): res['params'] = query
     if 'timeout' in req: res['timeout'] = req['timeout']
-    elif not stream and cli.timeout == anthropic.DEFAULT_TIMEOUT:
-        res['timeout'] = anthropic.Timeout(long_wait(req['max_tokens']) or 600, connect=5)
+    elif not stream and cli.timeout == (usual := anthropic.DEFAULT_TIMEOUT): res['timeout'] = usual
     return res
 
 # %% ../../nbs/engine/06_request.ipynb #ae56a18b
@@ -390,14 +388,15 @@ def _send(self: BaseClient, req: dict[str, Any], stream: bool = False, prefill: 
     b, began, r, sound, paid, err = Builder() if stream else None, time(), None, False, None, None
     if stream: show['prefill'] = prefill
     try:
-        cli = self.sdk
-        need_key(cli)
+        if (cli := self.sdk) is not self._keyed: need_key(cli)
+        self._keyed = cli
+        sent = req if stream or req['max_tokens'] <= short_reply else self._timed(req)
         create = 'beta.messages.create' if 'betas' in req else 'messages.create'
         if 'betas' not in req and posts(cli) and (data := body(req, stream)) is not None:
-            r, sound = yield from self._post(cli, req, data, b, **show)
+            r, sound = yield from self._post(cli, sent, data, b, **show)
         elif b: r, sound = (yield from streamed((yield Open(create, req)), b, **show)), True
         else:
-            try: r = yield Call(create, self._timed(req))
+            try: r = yield Call(create, sent)
             except unreadable as e: raise self._not_a_reply(e)
         paid = r
         if not sound: self._check(r)

@@ -58,5 +58,5 @@ def _picklable(self: BaseChat) -> dict[str, Any]:
 def _unpickle(self: BaseChat, kept: dict[str, Any]) -> None:
     "Become the chat that another process has sent"
     paused = kept.pop('paused')
-    vars(self).update(kept, _at_work={}, _record=None, _known_box=([], [], None), _made_results=(None, ''))
+    vars(self).update(kept, _at_work={}, _record=None, _known_box=((), None), _made_results=(None, ''))
     self._paused = self.h[-1] if paused else None

@@ -389,7 +389,8 @@ def parallel_groups(tools: Iterable[Any], parallel: bool = True) -> dict[Any, li
     "Return the places of calls of these tools, in groups; the group 'shared' stays in the caller's thread"
     groups: dict[Any, list[int]] = {}
     for i, tool in enumerate(tools):
-        alone = parallel and getattr(tool, 'parallel', True) and getattr(tool, 'thread', True) is not False
+        marks = [getattr(o, 'parallel', True) for o in (tool, getattr(tool, 'f', None))]
+        alone = parallel and all(marks) and getattr(tool, 'thread', True) is not False
         groups.setdefault(i if alone else 'shared', []).append(i)
     return groups
 

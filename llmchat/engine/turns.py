@@ -8,7 +8,7 @@ Docs: https://llmchat-owner.github.io/llmchat/engine/turns.html.md"""
 __all__ = ['places', 'by_place', 'Turn', 'turn_from', 'BaseChat', 'LimitReached', 'newest_results', 'open_calls']
 
 # %% ../../nbs/engine/11_turns.ipynb #632d348d
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass
 from functools import partial
 from inspect import GEN_CLOSED, getgeneratorstate
@@ -74,6 +74,7 @@ def turn_from(data: dict[str, Any]) -> Turn:
 class BaseChat(Totals):
     "What a chat keeps; how it waits is for `Chat` and `AsyncChat`"
     _client: Any = BaseClient # What it makes for itself
+    _from_file: Set[Any] = frozenset() # Ids of calls that stand in the file that it was loaded from
 
     def __init__(self,
         model: str | None = None, # Id of a model, or 'local'; None: the client's, `LLMCHAT_MODEL` or the newest sonnet
@@ -103,7 +104,6 @@ class BaseChat(Totals):
         self.cont_pr, self.ns, self.calls = cont_pr, ns, 0
         self.settings = dict(sp=sp, tools=tools, temp=temp, cache=cache or self.c.cache, approve=approve,
             max_cost=max_cost, max_calls=max_calls, **kw)
-        self._from_file: set[Any] = set() # Ids of calls that stand in the file that it was loaded from
         self._ledger = Ledger()
         self._turns: list[Turn] = []
         self._made_results: tuple[Any, str] = None, '' # Those of its last turn, which a request to this model can hold
@@ -112,7 +112,7 @@ class BaseChat(Totals):
         self._turn_usage = UsageLog() # Of the turn that is being made
         self._asked = False # From a file, where it had an `approve`, so that nothing runs before there is one again?
         self._dialog = Dialog() # What its requests know of the history, and take from replies
-        self._known_box: tuple[list[Any], list[bool], Any] = [], [], None # Functions, their marks and toolbox
+        self._known_box: tuple[tuple[Any, ...], Any] = (), None # Functions, and their toolbox
         mk_box(tools, ns) # What cannot be a tool is an error here, and not at the first call
         self._afford(max_cost, max_calls)
         self._record: ChatJournal | None = None
@@ -182,7 +182,7 @@ def _alone(self: BaseChat, flow: Flow, io: Any) -> Flow:
     "Run a flow as the only one of this chat; `RuntimeError` while another one runs"
     try:
         self._at_work[flow] = io
-        if self._busy is not flow:
+        if len(self._at_work) > 1 and self._busy is not flow:
             raise RuntimeError('This chat is in the middle of a turn, or of a loop of them. Finish that first: read it '
                 'to the end, `close` it, or the chat; for several at once use several chats, which may share a client.')
         r = yield from flow
@@ -198,8 +198,9 @@ def _alone(self: BaseChat, flow: Flow, io: Any) -> Flow:
 @patch
 def _run(self: BaseChat, flow: Flow, kind: Any = None) -> Any:
     "Hand a flow of this chat to the driver: to its end, or as a `kind` of stream"
-    io = self.c._io()
-    return named((kind or self.c._driver)(self._alone(flow, io), io), self)
+    io = self.c._io(None, self.c)
+    res = (kind or self.c._driver)(self._alone(flow, io), io)
+    return named(res, self) if self.c._async else res
 
 # %% ../../nbs/engine/11_turns.ipynb #31845981
 @patch
@@ -230,7 +231,8 @@ def _turn(self: BaseChat, msg: dict[str, Any] | None, exchange: Exchange,
         at, h[at:] = self._start_of_turn(msg, h)
         if at == len(self.h): # The prompt was checked, and so nothing is left to be read
             for m in h[at:]: self._dialog.add(m)
-        if self._dialog.container or self._turns: self._dialog.container = self._last_container()
+        if self._dialog.container or self._turns and self._turns[-1].container:
+            self._dialog.container = self._last_container()
         r, new, *value = yield from (exchange(h, more) if work is None else work(h))
         self._commit(at, msg, h[at:], new, r)
     except BaseException as e:
@@ -271,8 +273,8 @@ def _put(self: BaseChat, at: int, msg: dict[str, Any]) -> None:
 def _ready(self: BaseChat, msg: dict[str, Any] | None, exchange: Exchange, more: Any) -> Flow:
     "Run the calls that wait; `ValueError` for newest results that no request can hold"
     read = self._dialog.msgs # Since the call began; what was changed within it after that is seen with the request
-    if len(read) != len(self.h) or read[-1] is not self.h[-1]: self._read()
-    if calls := open_calls(self.h, msg):
+    if len(read) != len(self.h) or read[-1] is not self.h[-1]: self._dialog.read(self.h, 'chat.h')
+    if self._dialog.ids and (calls := open_calls(self.h, msg)):
         results = yield from self._answer(calls, exchange, more)
         self._put(len(self.h), dict(role='user', content=results))
     made, model = self._made_results
@@ -415,12 +417,11 @@ def _instead(self: BaseChat, loop: bool, flow: Callable[[Any, Any], Flow]) -> Fl
 @patch
 def _toolbox(self: BaseChat, tools: Any) -> Toolbox:
     "Return the toolbox of tools; the one of the last call, if they are the same functions"
-    if not isinstance(tools, (list, tuple)) or self.ns: return mk_box(tools, self.ns)
-    known, marks, box = self._known_box
-    now = [getattr(f, 'parallel', True) for f in tools]
-    if box and marks == now and all(map(is_, known, tools)): return box
+    if self.ns or not isinstance(tools or [], (list, tuple)): return mk_box(tools, self.ns)
+    (known, box), tools = self._known_box, tools or []
+    if box and len(known) == len(tools) and all(map(is_, known, tools)): return box
     box = mk_box(tools)
-    self._known_box = [*tools], now, box if all(map(callable, tools)) else None
+    self._known_box = (*tools,), box if all(map(callable, tools)) else None
     return box
 
 # %% ../../nbs/engine/11_turns.ipynb #2a77837c
@@ -430,7 +431,7 @@ def _exchange(self: BaseChat, kw: dict[str, Any], stream: bool = False, box: Too
     settings, show, run, limits = by_place(self.settings, kw)
     tools = settings.pop('tools')
     box = box or self._toolbox(tools)
-    run = dict(parallel=self.c._parallel, began=self._began) | run
+    if box.ns: run = dict(parallel=self.c._parallel, began=self._began) | run
     if 'max_result' in run: run['most'] = run.pop('max_result')
     if box.ns and settings.get('tool_choice') is not False: self._need_approve(run)
     before = noop if limits['max_cost'] is limits['max_calls'] is None else partial(self._afford, **limits)
@@ -460,21 +461,13 @@ def _began(self: BaseChat) -> None:
     "Note that a tool runs; several may begin at once, in threads"
     with _counting: self.calls += 1
 
-# %% ../../nbs/engine/11_turns.ipynb #26de9c5c
-@patch
-def _read(self: BaseChat) -> None:
-    "Make messages of what was put into the history by hand; `ValueError` or `TypeError` says where it is none"
-    if not self.h: return
-    msgs = self._dialog.read(self.h, 'chat.h')
-    if self._dialog.changed: self.h[:] = msgs
-
 # %% ../../nbs/engine/11_turns.ipynb #c5b9ebef
 @patch
 def _validated_prompt(self: BaseChat, pr: Any, kw: dict[str, Any], also: Iterable[str] = ()) -> dict[str, Any] | None:
     "Return the prompt as a message; what is wrong with it or with a setting is an error before anything begins"
     msg = None if pr is None else mk_msg(pr)
     if kw: check_names(kw, [*ChatSettings.__annotations__, *also], 'a call of a chat')
-    self._read()
+    if self.h: self._dialog.read(self.h, 'chat.h')
     if msg is None: self._start_of_turn(msg, self.h)
     return msg
 

@@ -29,6 +29,13 @@ class Schemas(list[dict[str, Any]]):
     "What the model receives of tools, not to be changed"
     @cached_property
     def json(self) -> bytes: return dumps(self, allow_nan=False).encode()
+    @cached_property
+    def marks(self) -> int: return sum(bool(t.get('cache_control')) for t in self)
+    @cached_property
+    def needs(self) -> list[tuple[str, str]]: # Capabilities as the SDK's `ModelCapabilities` names them, and which tool
+        strict = [('structured_outputs', f"the tool {t['name']}") for t in self if t.get('strict')]
+        return strict + [(f'server_tools.{k}', f'the tool {k}') for t in self for k in ('web_search', 'code_execution')
+            if str(t.get('type')).startswith(k + '_')]
 
 def fragment(o: Any) -> Any:
     "Return the JSON of what `orjson` does not write by itself; `TypeError` if that is for somebody else to do"

@@ -16,6 +16,12 @@ class Schemas(list[dict[str, Any]]):
     """What the model receives of tools, not to be changed"""
     @cached_property
     def json(self) -> bytes: ...
+    @cached_property
+    def marks(self) -> int: ...
+    @cached_property
+    def needs(self) -> list[tuple[str, str]]:
+        """Returns:
+            Capabilities as the SDK's `ModelCapabilities` names them, and which tool"""
 def fragment(o: Any) -> Any:
     """Return the JSON of what `orjson` does not write by itself; `TypeError` if that is for somebody else to do"""
 required: tuple[str, str, str]

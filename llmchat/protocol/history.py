@@ -8,11 +8,11 @@ Docs: https://llmchat-owner.github.io/llmchat/protocol/history.html.md"""
 __all__ = ['only_in_replies', 'server_calls', 'any_call', 'plain_text', 'plain_kinds', 'refused_field', 'request_fields',
            'cannot_go', 'fitting', 'root_call', 'blocks_of', 'may_wait', 'left_open', 'without_calls', 'joined',
            'calls_in', 'closed', 'within', 'capabilities', 'picture_size', 'Facts', 'facts', 'Dialog', 'check_numbers',
-           'names_container', 'sendable', 'alive', 'field_at']
+           'names_container', 'noted', 'sendable', 'alive', 'field_at']
 
 # %% ../../nbs/protocol/07_history.ipynb #2933053b
 import base64, re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Set
 from datetime import datetime
 from functools import cache
 from operator import is_
@@ -177,52 +177,36 @@ class Facts(NamedTuple):
     pictures: tuple[Any, ...] = () # Width and height of each, in pixels; None: not known
     marks: int = 0 # Cache breakpoints
     waits: bool = False # Is there a call that the API runs?
+    unfit: bool = False # Is there something that a request leaves out?
 
 # %% ../../nbs/protocol/07_history.ipynb #d27de5e2
 plain_kinds = 'text', 'thinking', 'tool_use' # Of which there is nothing to know, but for a cache breakpoint
 
-def facts(msg: dict[str, Any]) -> Facts | None:
-    "Return what there is to know of a message; None for plain text"
+def facts(msg: dict[str, Any], unsent: Collection[tuple[str, str]] = ()) -> Facts | None:
+    "Return what there is to know of a message; None for plain text. `unsent` is as for `fitting`"
     if isinstance(msg['content'], str): return None
-    needs, pictures, marks, waits = [], [], 0, False
+    needs, pictures, marks, waits, unfit = [], [], 0, False, False
     for part in msg['content']:
-        if not isinstance(part, dict) or part.get('type') in plain_kinds and 'cache_control' not in part: continue
+        if not isinstance(part, dict) or len(part) == 2 and 'text' in part: continue
+        if msg['role'] == 'assistant' and fitting(part, unsent) is not part: unfit = True
+        if part.get('type') in plain_kinds and 'cache_control' not in part: continue
         for b in within([part]):
             if msg['role'] == 'user': needs += capabilities(b)
             if b.get('type') == 'image': pictures.append(picture_size(b))
             marks += bool(b.get('cache_control'))
             waits = waits or b.get('type') in server_calls
-    return Facts(tuple(needs), tuple(pictures), marks, waits) if needs or pictures or marks or waits else None
+    res = Facts(tuple(needs), tuple(pictures), marks, waits, unfit)
+    return res if any(res) else None
 
 # %% ../../nbs/protocol/07_history.ipynb #a814644f
-class Dialog:
+class Dialog(Calls):
     "A conversation as its requests have it, and what they take from its replies beside their content"
-    def __init__(self, unsent: Collection[tuple[str, str]] = ()) -> None:
+    container: dict[str, Any] | None = None # Its `id`, and when it expires
+    def __init__(self, unsent: Set[tuple[str, str]] = frozenset()) -> None:
+        super().__init__()
         self.msgs: list[dict[str, Any]] = [] # Those that were read
-        self.changed = False # Has the last reading made messages of something else?
-        self.calls = Calls()
         self.facts: dict[int, Facts] = {} # By index of a message
-        self.unfit: set[int] = set() # Indices of replies that have something to leave out
-        self.unsent = {*unsent} # Fields that the API has refused: kind of block, and name
-        self.container: dict[str, Any] | None = None # Its `id`, and when it expires
-
-# %% ../../nbs/protocol/07_history.ipynb #5c685e94
-@patch
-def fit(self: Dialog, i: int) -> None:
-    "Note how a reply goes out"
-    if (msg := self.msgs[i])['role'] != 'assistant' or isinstance(msg['content'], str): return
-    for b in msg['content']:
-        if fitting(b, self.unsent) is not b: self.unfit.add(i)
-
-# %% ../../nbs/protocol/07_history.ipynb #0ab6e9d2
-@patch
-def note(self: Dialog, msg: dict[str, Any]) -> None:
-    "Take in the next message as it is"
-    self.msgs.append(msg)
-    if isinstance(msg['content'], str): return
-    i = len(self.msgs) - 1
-    if note := facts(msg): self.facts[i] = note
-    if msg['role'] == 'assistant': self.fit(i)
+        self.unsent = unsent # Fields that the API has refused: kind of block, and name
 
 # %% ../../nbs/protocol/07_history.ipynb #ccdcfe53
 @patch
@@ -230,7 +214,9 @@ def add(self: Dialog,
     msg: dict[str, Any] # A message dict that is known to be one
 ) -> dict[str, Any]: # The same, if its calls have ids of their own
     "Take in the next message"
-    self.note(msg := self.calls.fit(msg))
+    msg = self.fit(msg)
+    if note := facts(msg, self.unsent): self.facts[len(self.msgs)] = note
+    self.msgs.append(msg)
     return msg
 
 # %% ../../nbs/protocol/07_history.ipynb #951ae5f7
@@ -248,33 +234,31 @@ def forget(self: Dialog, h: list[Any]) -> None:
     "Drop what was read of messages that are not in the history `h`"
     n = next((i for i, (a, b) in enumerate(zip(self.msgs, h)) if a is not b), min(len(self.msgs), len(h)))
     self.msgs = self.msgs[:n]
-    self.facts, self.unfit = {i: f for i, f in self.facts.items() if i < n}, {i for i in self.unfit if i < n}
-    self.calls = Calls()
-    for m in self.msgs: self.calls.fit(m)
+    self.facts = {i: f for i, f in self.facts.items() if i < n}
+    Calls.__init__(self)
+    for m in self.msgs: self.fit(m)
 
 # %% ../../nbs/protocol/07_history.ipynb #7d729846
 @patch
 def settle(self: Dialog) -> None:
     "Know the last calls by the ids that they have now: so do the results that come next"
-    self.calls.ids = {i: [i] for ids in self.calls.ids.values() for i in ids}
+    self.ids = {i: [i] for ids in self.ids.values() for i in ids}
 
 # %% ../../nbs/protocol/07_history.ipynb #9ca147f5
 @patch
 def read(self: Dialog,
-    h: list[Any], # A history, with all that comes next
+    h: list[Any], # A history, with all that comes next; messages take the place of what is none yet
     what: str = 'messages' # What errors call it
-) -> list[dict[str, Any]]: # Its messages, as `mk_msgs` makes them; not to be changed
+) -> None:
     "Take in what is new in a history; `ValueError` or `TypeError` says which message cannot be sent"
     if not h: raise ValueError('The dialog is empty. Give it at least one message.')
     if len(h) < len(self.msgs) or not all(map(is_, self.msgs, h)): self.forget(h)
-    n, self.changed = len(self.msgs), False
-    if n == len(h): return self.msgs
-    role = self.msgs[-1]['role'] if n else None
-    for i, (old, msg) in enumerate(zip(h[n:], each_msg(h[n:], what, role, n)), n):
+    if (n := len(self.msgs)) == len(h): return
+    role, new = self.msgs[-1]['role'] if n else None, h[n:]
+    for i, msg in enumerate(each_msg(new, what, role, n), n):
         if not isinstance(msg['content'], str): check_numbers(msg, f'{what}[{i}]')
-        if self.add(old if msg == old else msg) is not old: self.changed = True
-    if self.calls.ids: self.settle()
-    return self.msgs
+        h[i] = self.add(h[i] if msg == h[i] else msg)
+    if self.ids: self.settle()
 
 # %% ../../nbs/protocol/07_history.ipynb #50ed749a
 @patch
@@ -282,7 +266,8 @@ def reread(self: Dialog, h: list[Any]) -> bool:
     "Read a history from its beginning; has an edit within its messages made a difference?"
     before = self.msgs[:len(h)]
     self.forget([])
-    return self.read(h) != before
+    self.read(h)
+    return self.msgs != before
 
 # %% ../../nbs/protocol/07_history.ipynb #53c5eeaf
 def names_container(container: Any) -> bool:
@@ -296,9 +281,15 @@ def messages(self: Dialog,
 ) -> list[dict[str, Any]]: # A new list; messages in which nothing is left out are the same objects
     "Return the messages of a request"
     res = [*self.msgs]
-    for i in self.unfit: res[i] = {**res[i], 'content': fitting(res[i]['content'], self.unsent)}
-    if not self.facts or not any(f.waits for f in self.facts.values()): return res
+    for i, f in self.facts.items():
+        if f.unfit: res[i] = {**res[i], 'content': fitting(res[i]['content'], self.unsent)}
+    if not any(f.waits for f in self.facts.values()): return res
     return closed(res, left_open(self.msgs, names_container(container)))
+
+# %% ../../nbs/protocol/07_history.ipynb #722bc292
+def noted(msgs: list[dict[str, Any]], unsent: Collection[tuple[str, str]] = ()) -> dict[int, Facts]: # By index
+    "Return what there is to know of messages"
+    return {i: f for i, m in enumerate(msgs) if (f := facts(m, unsent))}
 
 # %% ../../nbs/protocol/07_history.ipynb #2448b9e6
 def sendable(
@@ -307,8 +298,8 @@ def sendable(
     unsent: Collection[tuple[str, str]] = () # More fields to leave out of replies: kind of block, and name
 ) -> list[dict[str, Any]]: # Message dicts; those in which nothing is left out are the same objects
     "Return the messages of a request that goes on from a history"
-    dialog = Dialog(unsent)
-    for m in h: dialog.note(m)
+    dialog = Dialog({*unsent})
+    dialog.msgs, dialog.facts = h, noted(h, unsent)
     return dialog.messages(container)
 
 # %% ../../nbs/protocol/07_history.ipynb #38b8474f
@@ -355,8 +346,8 @@ def learn(self: Dialog, problem: str, req: dict[str, Any]) -> bool:
     if box and 'container' in problem and box['id'] in str(req.get('container')): self.container = None
     at = [(int(i), path.split('.')) for i, path in refused_field.findall(problem)]
     new = {f for i, path in at if i < len(msgs) and (f := field_at(msgs[i], path))} - self.unsent
-    self.unsent |= new
-    for i in range(len(self.msgs) if new else 0): self.fit(i)
+    if new: self.forget([]) # and read it again with the next request
+    self.unsent = self.unsent | new
     return bool(new) or self.container is not box
 
 @patch

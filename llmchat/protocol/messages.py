@@ -164,7 +164,7 @@ def mk_block(
     if isinstance(o, str): return dict(type='text', text=check_text(o, what))
     if isinstance(o, (bytes, bytearray)): return media_block(bytes(o), what)
     if isinstance(o, Path): return path_block(o)
-    if is_upload(o): return upload_block(o)
+    if hasattr(o, 'mime_type') and is_upload(o): return upload_block(o)
     if hasattr(o, 'to_dict') and hasattr(o, 'type'):
         block = o.to_dict(warnings=False)
         block.pop('parsed_output', None)
@@ -252,7 +252,7 @@ def mk_msg(
 class Calls:
     "Tool calls of a dialog, each with an id that no other has; it receives the messages in their order"
     def __init__(self) -> None:
-        self.seen: set[str] = set() # Ids that are taken
+        self.seen: set[str] | None = None # Ids that are taken; None: there was no call yet
         self.ids: dict[Any, list[str]] = {} # New ids of the calls of the last reply, by their own
         self.role: Any = None # Of the message before
 
@@ -260,31 +260,26 @@ class Calls:
         "Return a `tool_use` block with an id of its own, and a name that the API takes; the same if it has them"
         plain = lambda s, other: re.sub('[^a-zA-Z0-9_-]', '_', s) or other
         id, name, n = plain(call['id'], 'call'), plain(call['name'], 'unnamed')[:200], 1
-        base = id
+        base, self.seen = id, self.seen or set()
         while id in self.seen: id = f'{base}_{(n := n + 1)}'
         self.seen.add(id)
+        self.ids.setdefault(call['id'], []).append(id)
         return call if (id, name) == (call['id'], call['name']) else {**call, 'id': id, 'name': name}
 
 # %% ../../nbs/protocol/01_messages.ipynb #ef9a6d50
-@patch
-def fit_block(self: Calls, b: Any) -> Any:
-    "Return a block of the next message, a call or result with its new id"
-    kind = b.get('type') if isinstance(b, dict) else None
-    if kind == 'tool_use' and isinstance(b.get('id'), str) and isinstance(b.get('name'), str):
-        self.ids.setdefault(b['id'], []).append((call := self.fit_call(b))['id'])
-        return call
-    new = self.ids.get(b.get('tool_use_id')) if kind == 'tool_result' else None
-    return {**b, 'tool_use_id': new.pop(0)} if new else b
-
-# %% ../../nbs/protocol/01_messages.ipynb #2fa2ff4e
 @patch
 def fit(self: Calls, m: dict[str, Any]) -> dict[str, Any]:
     "Return a message in which each call has its own id, and each result that of its call; the same if it has them"
     if m['role'] == 'assistant' != self.role: self.ids = {}
     self.role = m['role']
     if isinstance(m['content'], str): return m
-    new = [*map(self.fit_block, m['content'])]
-    return m if new == m['content'] else {**m, 'content': new}
+    content = []
+    for b in m['content']:
+        kind = b.get('type') if isinstance(b, dict) else None
+        if kind == 'tool_use' and isinstance(b.get('id'), str) and isinstance(b.get('name'), str): b = self.fit_call(b)
+        elif kind == 'tool_result' and (new := self.ids.get(b.get('tool_use_id'))): b = {**b, 'tool_use_id': new.pop(0)}
+        content.append(b)
+    return m if content == m['content'] else {**m, 'content': content}
 
 # %% ../../nbs/protocol/01_messages.ipynb #04a25d19
 def unique_ids(msgs: list[dict[str, Any]]) -> list[dict[str, Any]]:

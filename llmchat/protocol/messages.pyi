@@ -80,14 +80,12 @@ def mk_msg(content: Any, role: str='user', cache: bool=False, ttl: Literal['5m',
         With `role` and `content`"""
 class Calls:
     """Tool calls of a dialog, each with an id that no other has; it receives the messages in their order"""
-    seen: set[str]
+    seen: set[str] | None
     ids: dict[Any, list[str]]
     role: Any
     def __init__(self) -> None: ...
     def fit_call(self, call: dict[str, Any]) -> dict[str, Any]:
         """Return a `tool_use` block with an id of its own, and a name that the API takes; the same if it has them"""
-    def fit_block(self, b: Any) -> Any:
-        """Return a block of the next message, a call or result with its new id"""
     def fit(self, m: dict[str, Any]) -> dict[str, Any]:
         """Return a message in which each call has its own id, and each result that of its call; the same if it has them"""
 def unique_ids(msgs: list[dict[str, Any]]) -> list[dict[str, Any]]:

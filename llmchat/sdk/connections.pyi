@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 from weakref import WeakKeyDictionary
 
-__all__ = ['shared', 'most_shared', 'new_connections', 'PerProcess', 'running_loop', 'keep_open', 'begin', 'first_used_in', 'PerLoop', 'environment', 'hashable', 'sharing_key', 'new_connection', 'connection']
+__all__ = ['shared', 'most_shared', 'new_connections', 'PerProcess', 'in_new_process', 'running_loop', 'keep_open', 'begin', 'first_used_in', 'PerLoop', 'environment', 'hashable', 'sharing_key', 'new_connection', 'connection']
 
 def new_connections(cli: Any) -> Any:
     """Return an SDK client for another process or event loop
@@ -20,6 +20,7 @@ class PerProcess:
     cli: Any
     again: Callable[[Any], Any]
     ours: bool
+    here: Any
     def __init__(self, cli: Any, again: Callable[[Any], Any]=..., ours: bool=True) -> None:
         """Args:
             cli: The SDK client to begin with
@@ -28,6 +29,7 @@ class PerProcess:
     def __call__(self) -> Any: ...
     def alone(self) -> PerProcess:
         """Return what gives equal SDK clients that nobody else has"""
+def in_new_process() -> None: ...
 def running_loop() -> Any:
     """Return the event loop that runs here
 
@@ -58,6 +60,7 @@ def first_used_in(http: Any, loop: Any) -> bool:
         True for the first that does"""
 class PerLoop(PerProcess):
     """Gives the SDK client for the running event loop: the one it began with for the first loop, then others"""
+    here: None
     clis: WeakKeyDictionary[Any, Any]
     def __init__(self, cli: Any, again: Callable[[Any], Any]=..., ours: bool=True) -> None: ...
     def __call__(self) -> Any: ...

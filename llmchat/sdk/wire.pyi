@@ -2,27 +2,14 @@
 
 from typing import Any
 
-__all__ = ['trace', 'traced', 'posts', 'strict_message', 'only_text', 'read_message']
+__all__ = ['trace', 'posts', 'only_text', 'read_message']
 
 trace: Any
-def traced(cli: Any) -> bool:
-    """Does anybody trace the requests of a client? A tracer may be set at any time, so it is asked for each request
-
-    Args:
-        cli: An SDK client"""
 def posts(cli: Any) -> bool:
-    """May a request be sent without the SDK's `messages.create`?
+    """May a request be sent without the SDK's `messages.create`? A tracer may be set at any time, so ask for each one
 
     Args:
         cli: An SDK client"""
-def strict_message(data: bytes) -> Any:
-    """Read a reply that is as the SDK's types say
-
-    Args:
-        data: JSON
-
-    Returns:
-        The SDK's `Message`; None if this is none, or one with something new"""
 def only_text(r: Any) -> bool:
     """Is there nothing but text in it, which can be sent back as it is?
 
@@ -35,4 +22,4 @@ def read_message(response: Any) -> tuple[Any, bool]:
         response: An HTTP response
 
     Returns:
-        The SDK's `Message`, else what the JSON holds, or text; is it known to be one that can be sent back?"""
+        The SDK's `Message`, else what the JSON holds, or text; can it be sent back for sure?"""
