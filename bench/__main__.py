@@ -29,6 +29,7 @@ def timed(fs, n, reps):
     for _ in range(n):
         for k, f in fs.items():
             if not own[k]: f() if short[k] else gc.collect()
+            last = None # What another one has made is freed before, and not within this sample
             began = process_time()
             for _ in range(reps): last = f()
             res[k].append(last if own[k] else (process_time() - began) / reps)

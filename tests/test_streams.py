@@ -9,7 +9,7 @@ from common import (ASK, EXAMPLES, LARGE, MODEL, PREFILLS, REPLIES, TOOLS, Sync,
 from llmchat import Chat, Thinking, contents, usage
 from llmchat.sandbox.server import Cut, Fail, mk_events, mk_reply, sse, tool_use
 from llmchat.sandbox import Sandbox
-from llmchat.protocol.events import Builder, check_block, check_start, Decoder
+from llmchat.protocol.events import Builder, check_block, check_start, Decoder, read_event
 from llmchat.protocol.usage import usage_of
 
 replies = pytest.mark.parametrize('name', REPLIES)
@@ -100,6 +100,20 @@ def test_server_sent_events_in_any_dress(events, size, end, data):
     d = Decoder()
     came = [e for i in range(0, len(raw), size) for e in d.feed(raw[i:i + size])] + [*d.end()]
     assert [e for e in came if e != dict(type='ping')] == given
+
+any_json = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters()), inner, max_size=4))
+
+@seeded
+@given(any_json, st.booleans(), st.integers(0, 300))
+def test_json_of_events_is_read_as_python_reads_it(o, ascii, deep):
+    "Numbers of any size, NaN, half a character, and what is nested deeply: to the same value and type"
+    text = '[' * deep + json.dumps(o, ensure_ascii=ascii) + ']' * deep
+    data = text.encode(errors='surrogatepass')
+    try: wanted = json.loads(data.decode())
+    except UnicodeDecodeError:
+        with pytest.raises(ValueError): read_event(b'', data)
+    else: assert repr(read_event(b'', data)) == repr(wanted)
 
 @seeded
 @given(st.lists(st.binary(max_size=3) | st.sampled_from([b'\n', b'\r\n', b'\r']), max_size=5), st.lists(st.integers(0, 400), max_size=20))

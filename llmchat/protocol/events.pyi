@@ -3,11 +3,12 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-__all__ = ['call_kinds', 'read_error', 'read_event', 'Decoder', 'OneObject', 'need', 'check_start', 'check_block', 'check_sendable', 'check_reply', 'read_input', 'join_pieces', 'grown_fields', 'Builder', 'Thinking']
+__all__ = ['pydantic_core', 'call_kinds', 'read_error', 'read_event', 'Decoder', 'OneObject', 'need', 'check_start', 'check_block', 'check_sendable', 'check_reply', 'read_input', 'join_pieces', 'grown_fields', 'Builder', 'Thinking']
 
 def read_error(data: str) -> dict[str, Any]:
     """Return the event of an error, whatever its shape"""
-def read_event(kind: bytes, data: str) -> Any:
+pydantic_core: Any
+def read_event(kind: bytes, data: bytes) -> Any:
     """Return an event from its `event:` line and its data; None where there is none, `ValueError` for what is not JSON"""
 class Decoder:
     """Cuts the bytes of a stream into events"""

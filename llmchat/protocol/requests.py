@@ -355,7 +355,7 @@ def mk_settings(
     "Make a request that has no messages yet; `ValueError` or `TypeError` says which setting is wrong"
     check_settings(maxtok, prefill, bool(think or maxthinktok), kw)
     if not kw.get('betas'): kw.pop('betas', None) # None, and no names, are the same
-    req = dict(model=model, max_tokens=maxtok, messages=[])
+    req: dict[str, Any] = dict(model=model, max_tokens=maxtok)
     if sp: req['system'] = sp
     if stop is not None: req['stop_sequences'] = stop_list(stop)
     if cache: req['cache_control'] = dict(type='ephemeral')
