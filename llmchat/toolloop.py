@@ -28,7 +28,7 @@ from .protocol.requests import ChatSettings
 # %% ../nbs/01_toolloop.ipynb #f0646cc6
 final_prompt = 'No more tools can be used now. Say what you have found, and what is still to be done, if anything.'
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Bounds:
     "What ends a loop that could go on"
     max_steps: int = 10 # Most requests to the API

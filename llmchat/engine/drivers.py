@@ -35,14 +35,14 @@ class Operation:
     "Something for the driver to do"
     __slots__ = ()
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Call(Operation):
     "Call a method of the SDK's client; receives what it returns"
     path: str # Such as 'messages.create'
     kw: dict[str, Any]
 
 # %% ../../nbs/engine/01_drivers.ipynb #29356163
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Post(Operation):
     "Send a request for a reply once; receives the HTTP response, which is open if it is a stream"
     cli: Any # The SDK client
@@ -51,28 +51,28 @@ class Post(Operation):
     stream: bool = False
 
 # %% ../../nbs/engine/01_drivers.ipynb #8a7a0214
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Open(Operation):
     "Let the SDK send a request whose reply is a stream; receives the HTTP response"
     path: str # 'messages.create', or 'beta.messages.create'
     kw: dict[str, Any]
 
 # %% ../../nbs/engine/01_drivers.ipynb #54e15ac0
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Fetch(Operation):
     "Begin to read the file that a method of the SDK's client gives"
     path: str
     kw: dict[str, Any]
 
 # %% ../../nbs/engine/01_drivers.ipynb #d8bb34e8
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Read(Operation): "Read on; receives the next piece of what is open, None at the end"
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Close(Operation): "Close what is open"
 
 # %% ../../nbs/engine/01_drivers.ipynb #5877b285
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Apply(Operation):
     "Call a function, sync or async; receives what it returns"
     f: Callable[[], Any]
@@ -80,18 +80,18 @@ class Apply(Operation):
     thread: bool = True # May it run in a thread of its own?
 
 # %% ../../nbs/engine/01_drivers.ipynb #10b2d735
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Run(Operation):
     "Run parallel groups of flows; receives what each flow returns, in groups"
     groups: list[list[Generator[Any, Any, Any]]]
     here: int | None = None # The group that stays in the caller's thread
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Sleep(Operation):
     "Do nothing for a while"
     seconds: float
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Wait(Operation):
     "Wait for what another flow finds out"
     future: Future[Any]
