@@ -10,7 +10,7 @@ from typing import Any
 __all__ = ['final_prompt', 'Bounds', 'goes_on', 'shown_turn', 'loop_flow']
 
 final_prompt: str
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Bounds:
     """What ends a loop that could go on"""
     max_steps: int = ...

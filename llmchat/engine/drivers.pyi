@@ -9,50 +9,50 @@ __all__ = ['Flow', 'PART', 'ending', 'OPENED', 'Operation', 'Call', 'Post', 'Ope
 
 class Operation:
     """Something for the driver to do"""
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Call(Operation):
     """Call a method of the SDK's client; receives what it returns"""
     path: str
     kw: dict[str, Any]
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Post(Operation):
     """Send a request for a reply once; receives the HTTP response, which is open if it is a stream"""
     cli: Any
     body: bytes
     options: dict[str, Any]
     stream: bool = ...
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Open(Operation):
     """Let the SDK send a request whose reply is a stream; receives the HTTP response"""
     path: str
     kw: dict[str, Any]
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Fetch(Operation):
     """Begin to read the file that a method of the SDK's client gives"""
     path: str
     kw: dict[str, Any]
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Read(Operation):
     """Read on; receives the next piece of what is open, None at the end"""
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Close(Operation):
     """Close what is open"""
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Apply(Operation):
     """Call a function, sync or async; receives what it returns"""
     f: Callable[[], Any]
     timeout: float | None = ...
     thread: bool = ...
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Run(Operation):
     """Run parallel groups of flows; receives what each flow returns, in groups"""
     groups: list[list[Generator[Any, Any, Any]]]
     here: int | None = ...
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Sleep(Operation):
     """Do nothing for a while"""
     seconds: float
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Wait(Operation):
     """Wait for what another flow finds out"""
     future: Future[Any]

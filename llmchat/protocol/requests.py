@@ -319,8 +319,9 @@ def check_betas(kw: dict[str, Any]) -> None:
         raise ValueError(f'{alone[0]} belongs to a beta of the API. Give the name of that too, as betas=[…].')
 
 # %% ../../nbs/protocol/08_requests.ipynb #22eb98f5
-def check_settings(maxtok: Any, prefill: Any, thinks: bool, kw: dict[str, Any]) -> None:
+def check_settings(model: Any, maxtok: Any, prefill: Any, thinks: bool, kw: dict[str, Any]) -> None:
     "Raise `ValueError` or `TypeError` for a setting that no request can have"
+    if not isinstance(model, str) or not model.strip(): need_model(model)
     if isinstance(maxtok, bool) or not isinstance(maxtok, int) or maxtok < 0:
         raise ValueError(f'maxtok is {maxtok!r}; it is the most tokens that the reply may have')
     if not isinstance(prefill, str): raise TypeError(f'prefill is {prefill!r}; it is a string')
@@ -353,7 +354,7 @@ def mk_settings(
     **kw: Any # For the SDK's `messages.create`, as they are
 ) -> dict[str, Any]: # Arguments of the SDK's `messages.create`
     "Make a request that has no messages yet; `ValueError` or `TypeError` says which setting is wrong"
-    check_settings(maxtok, prefill, bool(think or maxthinktok), kw)
+    check_settings(model, maxtok, prefill, bool(think or maxthinktok), kw)
     if not kw.get('betas'): kw.pop('betas', None) # None, and no names, are the same
     req: dict[str, Any] = dict(model=model, max_tokens=maxtok)
     if sp: req['system'] = sp
@@ -392,7 +393,6 @@ def mk_request(
     **settings: Any # As for `mk_settings`
 ) -> dict[str, Any]: # Arguments of the SDK's `messages.create`
     "Make one request; `ValueError` or `TypeError` says which setting is wrong, or what the model cannot do"
-    need_model(model)
     req, dialog, begun = mk_settings(model, info, **settings), Dialog(), settings.get('prefill', '').rstrip()
     dialog.read([*mk_msgs(msgs), *([mk_msg(begun, 'assistant')] if begun else ())])
     return with_messages(req, dialog, info, bool(begun), settings.get('cache', False))

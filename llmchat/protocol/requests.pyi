@@ -163,7 +163,7 @@ def remember(req: dict[str, Any], prefill: bool, free: int) -> None:
 of_betas: tuple[str, str, str, str, str, str, str]
 def check_betas(kw: dict[str, Any]) -> None:
     """Raise `ValueError` or `TypeError` for betas that are no names, and for a setting whose beta is not named"""
-def check_settings(maxtok: Any, prefill: Any, thinks: bool, kw: dict[str, Any]) -> None:
+def check_settings(model: Any, maxtok: Any, prefill: Any, thinks: bool, kw: dict[str, Any]) -> None:
     """Raise `ValueError` or `TypeError` for a setting that no request can have"""
 def merge(req: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
     """Put `more` into `req`, and return that; dicts under the same name are merged"""

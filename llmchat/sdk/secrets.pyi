@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-__all__ = ['own_values', 'named_secrets', 'url_secrets', 'http_secrets', 'forms_of', 'header_texts', 'is_word', 'named_values', 'secrets', 'redact', 'all_errors', 'http_messages', 'redact_http', 'redact_error', 'check_picklable']
+__all__ = ['own_values', 'pickle', 'named_secrets', 'url_secrets', 'http_secrets', 'forms_of', 'header_texts', 'is_word', 'named_values', 'secrets', 'redact', 'all_errors', 'http_messages', 'redact_http', 'redact_error', 'check_picklable']
 
 def named_secrets(pairs: Any) -> list[Any]:
     """Return the values of headers or parameters that have the name of a secret"""
@@ -58,6 +58,7 @@ def redact_error(e: BaseException, cli: Any, named: Any=None) -> None:
         e: It is changed in place, as are its causes
         cli: The SDK client
         named: Values by name that the request had of its own: headers, parameters of its address"""
+pickle: Any
 def check_picklable(o: Any, what: str, never: bool=False) -> Any:
     """Make sure that something can be pickled
 
