@@ -7,7 +7,7 @@ Docs: https://llmchat-owner.github.io/llmchat/display/safe.html.md"""
 # %% auto #0
 __all__ = ['printable', 'inline_formula', 'formula_lines', 'block_formula', 'parser', 'picture_link', 'picture_links', 'clean',
            'read_markdown', 'entity', 'safe_text', 'safe_url', 'bare_url', 'safe_prose', 'safe_code', 'emphasis',
-           'write_link', 'write_line', 'safe_line', 'fence', 'tree', 'write_table', 'list_marker', 'write_list',
+           'tree', 'write_link', 'write_line', 'safe_line', 'fence', 'write_table', 'list_marker', 'write_list',
            'write_block', 'write_blocks', 'safe_markdown']
 
 # %% ../../nbs/display/00_safe.ipynb #395c491e
@@ -177,42 +177,46 @@ def emphasis(tag: str, text: str, before: str = '', after: str = '') -> str:
     fine = not torn and (edge(before) or text[0].isalnum()) and (edge(after) or text[-1].isalnum())
     return f'{mark}{text}{mark}' if fine else f'<{tag}>{text}</{tag}>'
 
+# %% ../../nbs/display/00_safe.ipynb #a52c049b
+def tree(
+    text: str, # Markdown that somebody else wrote
+    one_line: bool = False # As for `read_markdown`
+) -> list[Any]: # The `SyntaxTreeNode` of each block
+    "Parse Markdown into a tree"
+    from markdown_it.tree import SyntaxTreeNode
+    return SyntaxTreeNode(read_markdown(text, one_line)).children
+
 # %% ../../nbs/display/00_safe.ipynb #2825c23b
 def write_link(link: Any, text: str) -> str:
-    "Write a link, given its token and its safe text"
+    "Write a link, given its node and its safe text"
     title = str(link.attrs.get('title') or '')
     return f'[{text}]({safe_url(str(link.attrs["href"]))}' + f' "{safe_text(title)}"' * bool(title) + ')'
 
-def _next(tokens: list[Any], i: int) -> str:
-    "Return the character after token `i`, or `*` where something else begins or ends"
-    if i + 1 == len(tokens) or tokens[i + 1].type.endswith('break'): return ''
-    return tokens[i + 1].content[:1] if tokens[i + 1].type == 'text' else '*'
-
 # %% ../../nbs/display/00_safe.ipynb #055b9c45
-def write_line(tokens: list[Any], row: bool = False) -> str:
-    "Write the tokens of a paragraph; `row`: is it to be one line, in a table or a heading?"
-    out, opened = [''], []
-    for i, t in enumerate(tokens):
-        if t.nesting > 0:
-            opened.append(t)
-            out.append('')
-        elif t.nesting < 0:
-            o, text = opened.pop(), out.pop()
-            if o.type == 'link_open': out[-1] = re.sub('!$', '&#33;', out[-1]) + write_link(o, text)
-            else: out[-1] += emphasis(o.tag, text, out[-1][-1:] or '*' * (len(out) > 1), _next(tokens, i))
-        elif t.type == 'text':
-            first = out[-1].endswith('\n') or not out[-1] and not opened
-            out[-1] += safe_prose(t.content, first, any(o.type == 'link_open' for o in opened))
-        elif t.type == 'code_inline': out[-1] += safe_code(t.content, out[-1], row or bool(opened))
-        else: out[-1] += (' ' if row else '\n') if t.type == 'softbreak' else '<br>' if row else '\\\n'
-    return out[0]
+def write_line(nodes: list[Any], row: bool = False, inside: tuple[str, ...] = ()) -> str:
+    "Write what is in a paragraph; `row`: as one line, in a table or a heading? `inside`: types of what is around it"
+    out = ''
+    for node, then in zip(nodes, [*nodes[1:], None]):
+        match node.type:
+            case 'text': out += safe_prose(node.content, out[-1:] == '\n' or not out and not inside, 'link' in inside)
+            case 'code_inline': out += safe_code(node.content, out, row or bool(inside))
+            case 'softbreak': out += ' ' if row else '\n'
+            case 'hardbreak': out += '<br>' if row else '\\\n'
+            case kind:
+                text = write_line(node.children, row, (*inside, kind))
+                edge = '*' * bool(inside) # Where something else begins or ends
+                after = edge if then is None else then.content[:1] if then.type == 'text' else '*'
+                if then and then.type.endswith('break'): after = ''
+                if kind == 'link': out = re.sub('!$', '&#33;', out) + write_link(node, text)
+                else: out += emphasis(node.tag, text, out[-1:] or edge, after)
+    return out
 
 # %% ../../nbs/display/00_safe.ipynb #732c72d2
 def safe_line(
     text: str # One line of Markdown that somebody else wrote
 ) -> str: # One line of Markdown
     "Make a line safe, as `safe_markdown` does, without headings, lists and other blocks"
-    return write_line(read_markdown(text, one_line=True)[0].children)
+    return write_line(tree(text, one_line=True)[0].children)
 
 # %% ../../nbs/display/00_safe.ipynb #14c0163a
 def fence(code: str, lang: str = '', depth: int = 0) -> str:
@@ -224,69 +228,57 @@ def fence(code: str, lang: str = '', depth: int = 0) -> str:
     marks = '`' * max(3, 1 + max(map(len, re.findall('`+', code)), default=0))
     return '\n'.join([marks + name, *[code] * bool(code), marks])
 
-# %% ../../nbs/display/00_safe.ipynb #4ab4be50
-def tree(tokens: list[Any]) -> list[Any]: # Pairs of a token and a list of such pairs
-    "Return each token with what stands in it"
-    root: list[Any] = []
-    open_ = [root]
-    for t in tokens:
-        if t.nesting >= 0: open_[-1].append((t, []))
-        if t.nesting > 0: open_.append(open_[-1][-1][1])
-        if t.nesting < 0: open_.pop()
-    return root
-
 # %% ../../nbs/display/00_safe.ipynb #8e865797
 _aligned = {'text-align:left': ':--', 'text-align:right': '--:', 'text-align:center': ':-:'}
 
-def write_table(rows: list[Any]) -> str:
-    "Write a table; each row is a token and its cells"
-    cells = [[write_line(kids[0][0].children or [], row=True) for _, kids in row] for _, row in rows]
-    lines = [f'| {" | ".join(row)} |' for row in cells]
-    marks = [_aligned.get(str(t.attrs.get('style')), '---') for t, _ in rows[0][1]]
-    return '\n'.join([lines[0], f'|{"|".join(marks)}|', *lines[1:]])
+def write_table(table: Any) -> str:
+    "Write a table"
+    rows = [row.children for part in table.children for row in part.children]
+    head, *lines = (f'| {" | ".join(write_line(cell.children[0].children, row=True) for cell in row)} |' for row in rows)
+    marks = [_aligned.get(str(cell.attrs.get('style')), '---') for cell in rows[0]]
+    return '\n'.join([head, f'|{"|".join(marks)}|', *lines])
 
 # %% ../../nbs/display/00_safe.ipynb #650b22bb
-def list_marker(t: Any, used: tuple[str, str]) -> str:
+def list_marker(node: Any, used: tuple[str, str]) -> str:
     "Return what a list begins its items with, as no list beside or around it does"
-    kinds = '-*+' if t.type == 'bullet_list_open' else '.)'
-    return next(m for m in t.markup + kinds if m not in used)
+    return next(m for m in node.markup + ('-*+' if node.type == 'bullet_list' else '.)') if m not in used)
 
 # %% ../../nbs/display/00_safe.ipynb #da54a3c7
 def _indent(s: str, first: str, pad: str) -> str: return first + s.replace('\n', '\n' + pad)
 
-def write_list(t: Any, items: list[Any], depth: int = 0, marker: str = '-') -> str:
+def write_list(node: Any, depth: int = 0, marker: str = '-') -> str:
     "Write a list"
-    tight = not any(k.type == 'paragraph_open' and not k.hidden for _, kids in items for k, _ in kids)
-    start, res = int(t.attrs.get('start', 1)), []
-    for i, (_, kids) in enumerate(items, start):
-        head = f'{i}{marker} ' if t.type == 'ordered_list_open' else f'{marker} '
-        text = write_blocks(kids, depth + 1, tight, marker) or '&#32;'
+    tight = not any(k.type == 'paragraph' and not k.hidden for item in node.children for k in item.children)
+    start, res = int(node.attrs.get('start', 1)), []
+    for i, item in enumerate(node.children, start):
+        head = f'{i}{marker} ' if node.type == 'ordered_list' else f'{marker} '
+        text = write_blocks(item.children, depth + 1, tight, marker) or '&#32;'
         text = re.sub(r'^&#91;([ xX])&#93; ', r'[\1] ', text) # A task
         res.append(_indent(text, head, ' ' * len(head)))
     return ('\n' if tight else '\n\n').join(res)
 
 # %% ../../nbs/display/00_safe.ipynb #ea5a7e9a
-def write_block(t: Any, kids: list[Any], depth: int, marker: str) -> str:
+def write_block(node: Any, depth: int, marker: str) -> str:
     "Write one block"
-    match t.type:
-        case 'paragraph_open': return write_line(kids[0][0].children or [])
-        case 'heading_open':
-            text = re.sub('#+$', lambda m: safe_text(m[0]), write_line(kids[0][0].children or [], row=True))
-            return f'{"#" * int(t.tag[1])} {text or "&#32;"}'
-        case 'fence' | 'code_block': return fence(t.content, t.info, depth)
+    match node.type:
+        case 'paragraph': return write_line(node.children[0].children)
+        case 'heading':
+            text = re.sub('#+$', lambda m: safe_text(m[0]), write_line(node.children[0].children, row=True))
+            return f'{"#" * int(node.tag[1])} {text or "&#32;"}'
+        case 'fence' | 'code_block': return fence(node.content, node.info, depth)
         case 'hr': return '___'
-        case 'blockquote_open': return _indent(write_blocks(kids, depth + 1), '> ', '> ')
-        case 'table_open': return write_table([row for _, part in kids for row in part])
-        case _: return write_list(t, kids, depth, marker)
+        case 'blockquote': return _indent(write_blocks(node.children, depth + 1), '> ', '> ')
+        case 'table': return write_table(node)
+        case _: return write_list(node, depth, marker)
 
 # %% ../../nbs/display/00_safe.ipynb #36cce69f
 def write_blocks(nodes: list[Any], depth: int = 0, tight: bool = False, above: str = '') -> str:
     "Write blocks below each other; `above`: what the item begins with in which they stand"
     res = last = ''
-    for t, kids in nodes:
-        last = list_marker(t, (last, '' if res else above)) if t.type.endswith('list_open') else ''
-        s = write_block(t, kids, depth, last)
-        close = tight and t.type not in ('paragraph_open', 'table_open')
+    for node in nodes:
+        last = list_marker(node, (last, '' if res else above)) if node.type.endswith('_list') else ''
+        s = write_block(node, depth, last)
+        close = tight and node.type not in ('paragraph', 'table')
         if s: res += ('\n' if close else '\n\n') * bool(res) + s
     return res
 
@@ -295,4 +287,4 @@ def safe_markdown(
     text: str # Markdown that somebody else wrote
 ) -> str: # Markdown that shows as the same text, without HTML, math or scripts
     "Make `text` safe to render: nothing in it but its own formatting comes to life"
-    return re.sub('(?<=\n) +(?=\n)', '', write_blocks(tree(read_markdown(text))))
+    return re.sub('(?<=\n) +(?=\n)', '', write_blocks(tree(text)))

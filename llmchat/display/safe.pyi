@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ['printable', 'inline_formula', 'formula_lines', 'block_formula', 'parser', 'picture_link', 'picture_links', 'clean', 'read_markdown', 'entity', 'safe_text', 'safe_url', 'bare_url', 'safe_prose', 'safe_code', 'emphasis', 'write_link', 'write_line', 'safe_line', 'fence', 'tree', 'write_table', 'list_marker', 'write_list', 'write_block', 'write_blocks', 'safe_markdown']
+__all__ = ['printable', 'inline_formula', 'formula_lines', 'block_formula', 'parser', 'picture_link', 'picture_links', 'clean', 'read_markdown', 'entity', 'safe_text', 'safe_url', 'bare_url', 'safe_prose', 'safe_code', 'emphasis', 'tree', 'write_link', 'write_line', 'safe_line', 'fence', 'write_table', 'list_marker', 'write_list', 'write_block', 'write_blocks', 'safe_markdown']
 
 def printable(text: str) -> str:
     """Make `text` safe to print on a terminal
@@ -59,10 +59,19 @@ def safe_code(s: str, before: str='', inside: bool=False) -> str:
     """Write a code span; `before`: what stands before it, `inside`: does it stand in something else?"""
 def emphasis(tag: str, text: str, before: str='', after: str='') -> str:
     """Write text with emphasis, given the characters around it"""
+def tree(text: str, one_line: bool=False) -> list[Any]:
+    """Parse Markdown into a tree
+
+    Args:
+        text: Markdown that somebody else wrote
+        one_line: As for `read_markdown`
+
+    Returns:
+        The `SyntaxTreeNode` of each block"""
 def write_link(link: Any, text: str) -> str:
-    """Write a link, given its token and its safe text"""
-def write_line(tokens: list[Any], row: bool=False) -> str:
-    """Write the tokens of a paragraph; `row`: is it to be one line, in a table or a heading?"""
+    """Write a link, given its node and its safe text"""
+def write_line(nodes: list[Any], row: bool=False, inside: tuple[str, ...]=...) -> str:
+    """Write what is in a paragraph; `row`: as one line, in a table or a heading? `inside`: types of what is around it"""
 def safe_line(text: str) -> str:
     """Make a line safe, as `safe_markdown` does, without headings, lists and other blocks
 
@@ -73,18 +82,13 @@ def safe_line(text: str) -> str:
         One line of Markdown"""
 def fence(code: str, lang: str='', depth: int=0) -> str:
     """Write a code block; `depth`: how many lists and quotations are around it"""
-def tree(tokens: list[Any]) -> list[Any]:
-    """Return each token with what stands in it
-
-    Returns:
-        Pairs of a token and a list of such pairs"""
-def write_table(rows: list[Any]) -> str:
-    """Write a table; each row is a token and its cells"""
-def list_marker(t: Any, used: tuple[str, str]) -> str:
+def write_table(table: Any) -> str:
+    """Write a table"""
+def list_marker(node: Any, used: tuple[str, str]) -> str:
     """Return what a list begins its items with, as no list beside or around it does"""
-def write_list(t: Any, items: list[Any], depth: int=0, marker: str='-') -> str:
+def write_list(node: Any, depth: int=0, marker: str='-') -> str:
     """Write a list"""
-def write_block(t: Any, kids: list[Any], depth: int, marker: str) -> str:
+def write_block(node: Any, depth: int, marker: str) -> str:
     """Write one block"""
 def write_blocks(nodes: list[Any], depth: int=0, tight: bool=False, above: str='') -> str:
     """Write blocks below each other; `above`: what the item begins with in which they stand"""
