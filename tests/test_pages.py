@@ -9,7 +9,8 @@ from common import PNG, needs_recordings, recorded, seeded
 from llmchat import Chat, mk_msg, usage
 from llmchat.display.notebook import Spent
 from llmchat.engine.storage import read_kept
-from llmchat.display.html import as_html, mk_md, mk_page, page_data, read_page
+from llmchat.display.html import as_html, mk_md, mk_page
+from llmchat.engine.storage import page_data
 from llmchat.sandbox import Sandbox
 from rendering import TAGS
 from test_display import HOLES, blocks, call, check_safe, cited, nasty, result, said, text, user
@@ -123,7 +124,7 @@ def test_pages_of_a_chat(tmp_path):
     page = chat.to_html(title='Capitals')
     assert page.count('<section class="turn"') == 2 and '<title>Capitals</title>' in page
     assert chat.to_html(tmp_path/'a.html', title='Capitals') == tmp_path/'a.html' and (tmp_path/'a.html').read_text(encoding='utf-8') == page
-    for kept in (read_page(tmp_path/'a.html'), read_kept(tmp_path/'a.html')[0]): assert kept['h'] == chat.h and kept['settings']['sp'] == 'Be brief.' and kept['llmchat'] == 1
+    for kept in (page_data((tmp_path/'a.html').read_text(encoding='utf-8')), read_kept(tmp_path/'a.html')[0]): assert kept['h'] == chat.h and kept['settings']['sp'] == 'Be brief.' and kept['llmchat'] == 1
     assert chat.to_md(str(tmp_path/'a.md')) == tmp_path/'a.md' and (tmp_path/'a.md').read_text(encoding='utf-8') == chat.to_md()
     assert chat.to_md().startswith('# What is the capital of France?\n\n*') and '&lt;b>Paris' in chat.to_md()
 
@@ -152,7 +153,7 @@ def test_code_that_looks_like_a_picture_stays(tmp_path):
 @pytest.mark.parametrize('page', ['<!DOCTYPE html><p>Hi', '<!doctype html>', '<!DOCTYPE html>' + '<script type="application/json" id="llmchat">{nonsense}</script>'])
 def test_pages_that_are_none(tmp_path, page):
     (tmp_path/'a.html').write_text(page)
-    with pytest.raises(ValueError): read_page(tmp_path/'a.html')
+    with pytest.raises(ValueError): page_data((tmp_path/'a.html').read_text(encoding='utf-8'))
     with pytest.raises(ValueError, match='a.html is not a saved chat'): read_kept(tmp_path/'a.html')
 
 def test_page_of_a_later_version(tmp_path):

@@ -7,7 +7,7 @@ Docs: https://llmchat-owner.github.io/llmchat/display/html.html.md"""
 # %% auto #0
 __all__ = ['markdown_it', 'pygments', 'lexers', 'formatters', 'highlight', 'text_html', 'table_html', 'heading_html', 'renderer',
            'as_html', 'part_html', 'message_html', 'turn_html', 'title_of', 'package_file', 'embedded', 'about_line',
-           'mk_page', 'read_page', 'mk_md', 'write_page', 'Beside']
+           'mk_page', 'mk_md', 'write_page', 'Beside']
 
 # %% ../../nbs/display/03_html.ipynb #ecc91d6c
 import json, re
@@ -24,11 +24,11 @@ from urllib.parse import quote
 
 from .. import __version__
 from .notebook import (
-    by_turn, count, inline, show_chat, Spent, spent_line, total_spent)
+    by_turn, count, inline, show_chat, Spent, spent_line, title_html, total_spent)
 from .parts import DisplayMessage, DisplayPart, marks, no_marks, read_history
-from ..engine.storage import open_file, page_block, page_data, write_file
+from ..engine.storage import page_block, write_file
 from ..protocol.replies import contents
-from .safe import read_markdown, safe_text
+from .safe import read_markdown
 from ..sdk.lazy import LazyModule
 
 # %% ../../nbs/display/03_html.ipynb #bab13220
@@ -152,13 +152,6 @@ def mk_page(
     return package_file('page.html').format(version=__version__, title=title, css=package_file('page.css'),
         about=escape(about), body='\n'.join(parts), data=embedded(data) if data else '')
 
-# %% ../../nbs/display/03_html.ipynb #fe886224
-def read_page(
-    path: Any # An HTML file
-) -> dict[str, Any]: # What it was made from; `ValueError` if it holds no conversation
-    "Read the data of a page"
-    with open_file(path) as f: return page_data(f.read().decode())
-
 # %% ../../nbs/display/03_html.ipynb #ecde950a
 def mk_md(
     h: list[dict[str, Any]], # Messages
@@ -169,7 +162,7 @@ def mk_md(
     picture: Callable[[DisplayPart], str] = inline # Writes a picture
 ) -> str: # Safe to render
     "Write a conversation as a page of Markdown"
-    head = f'# {safe_text(" ".join((title or title_of(h)).split()))}'
+    head = f'# {title_html(title or title_of(h))}'
     turns = show_chat(h, spent, sp, picture=picture)
     return '\n\n'.join(filter(None, [head, f'*{total}*' * bool(total), turns])) + '\n'
 

@@ -6,7 +6,7 @@ from llmchat.display.parts import DisplayMessage, DisplayPart
 from pathlib import Path
 from typing import Any
 
-__all__ = ['markdown_it', 'pygments', 'lexers', 'formatters', 'highlight', 'text_html', 'table_html', 'heading_html', 'renderer', 'as_html', 'part_html', 'message_html', 'turn_html', 'title_of', 'package_file', 'embedded', 'about_line', 'mk_page', 'read_page', 'mk_md', 'write_page', 'Beside']
+__all__ = ['markdown_it', 'pygments', 'lexers', 'formatters', 'highlight', 'text_html', 'table_html', 'heading_html', 'renderer', 'as_html', 'part_html', 'message_html', 'turn_html', 'title_of', 'package_file', 'embedded', 'about_line', 'mk_page', 'mk_md', 'write_page', 'Beside']
 
 markdown_it: Any
 pygments: Any
@@ -65,14 +65,6 @@ def mk_page(h: list[dict[str, Any]], spent: Iterable[Spent]=..., sp: Any='', mod
 
     Returns:
         HTML"""
-def read_page(path: Any) -> dict[str, Any]:
-    """Read the data of a page
-
-    Args:
-        path: An HTML file
-
-    Returns:
-        What it was made from; `ValueError` if it holds no conversation"""
 def mk_md(h: list[dict[str, Any]], spent: Iterable[Spent]=..., sp: Any='', title: str | None=None, total: str='', picture: Callable[[DisplayPart], str]=...) -> str:
     """Write a conversation as a page of Markdown
 

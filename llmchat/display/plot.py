@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from html import escape
 from importlib.util import find_spec
 from io import StringIO
+from itertools import groupby
 from typing import Any
 
 from fastcore.basics import patch
@@ -82,11 +83,8 @@ def draw_costs(ax: Any, spent: list[Spent]) -> None:
 # %% ../../nbs/display/04_plot.ipynb #5e64d4b4
 def one_a_turn(spent: Iterable[Spent]) -> list[Spent]:
     "Add up the notes of each turn"
-    res: list[Spent] = []
-    for s in spent:
-        if res and res[-1].end == s.end: s = Spent(s.begin, s.end, s.model, *total_spent([res.pop(), s]))
-        res.append(s)
-    return res
+    turns = [list(notes) for _, notes in groupby(spent, lambda s: s.end)]
+    return [Spent(t[0].begin, t[0].end, t[-1].model, *total_spent(t)) for t in turns]
 
 # %% ../../nbs/display/04_plot.ipynb #a0016334
 def plot_spent(

@@ -234,7 +234,8 @@ _aligned = {'text-align:left': ':--', 'text-align:right': '--:', 'text-align:cen
 def write_table(table: Any) -> str:
     "Write a table"
     rows = [row.children for part in table.children for row in part.children]
-    head, *lines = (f'| {" | ".join(write_line(cell.children[0].children, row=True) for cell in row)} |' for row in rows)
+    cells = [[write_line(cell.children[0].children, row=True) for cell in row] for row in rows]
+    head, *lines = [f'| {" | ".join(row)} |' for row in cells]
     marks = [_aligned.get(str(cell.attrs.get('style')), '---') for cell in rows[0]]
     return '\n'.join([head, f'|{"|".join(marks)}|', *lines])
 
