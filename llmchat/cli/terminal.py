@@ -12,6 +12,7 @@ __all__ = ['console', 'live', 'markdown', 'segment', 'put', 'refusal_line', 'exp
 import os, sys
 from contextlib import suppress
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from typing import Any, Callable, TextIO
 
@@ -115,9 +116,8 @@ def end(self: View) -> None:
 @patch
 def add(self: View, piece: str) -> None:
     "Show a piece of an answer"
-    if self.console is None: put(piece, self.file)
     self._text += printable(piece)
-    if self.console is None: return
+    if self.console is None: return put(piece, self.file)
     done, self._text = whole_blocks(self._text) if '\n' in piece else ('', self._text)
     if done.strip(): self.finish(done)
     self.draw(self._text)
@@ -176,10 +176,7 @@ def completer(
     words: list[str] # What Tab completes
 ) -> Callable[[str, int], str | None]: # Given a beginning and a number, a word that begins so, or None
     "Make a function that completes words, as `readline` calls it"
-    def complete(text: str, i: int) -> str | None:
-        fits = [w for w in words if w.startswith(text)]
-        return fits[i] if i < len(fits) else None
-    return complete
+    return lambda text, i: next(islice((w for w in words if w.startswith(text)), i, None), None)
 
 # %% ../../nbs/cli/00_terminal.ipynb #ce6ab8c8
 def line_history(
