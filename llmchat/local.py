@@ -333,27 +333,24 @@ class FixedLines:
 
 # %% ../nbs/04_local.ipynb #460aab7a
 @cache
-def _streams() -> tuple[Any, Any]:
-    "Return classes for the bytes of a reply as the API sends them, sync and async"
-    class Fixed(httpx2.SyncByteStream):
+def _stream_class() -> Any:
+    "Return the class for the bytes of a reply as the API sends them; it is made when the HTTP library is there"
+    class Fixed(httpx2.SyncByteStream, httpx2.AsyncByteStream):
         def __init__(self, stream: Any, prefill: str) -> None: self.stream, self.lines = stream, FixedLines(prefill)
         def __iter__(self) -> Iterator[bytes]:
             for piece in self.stream: yield self.lines.feed(piece)
             yield self.lines.end()
-        def close(self) -> None: self.stream.close()
-
-    class AsyncFixed(httpx2.AsyncByteStream):
-        def __init__(self, stream: Any, prefill: str) -> None: self.stream, self.lines = stream, FixedLines(prefill)
         async def __aiter__(self) -> AsyncIterator[bytes]:
             async for piece in self.stream: yield self.lines.feed(piece)
             yield self.lines.end()
+        def close(self) -> None: self.stream.close()
         async def aclose(self) -> None: await self.stream.aclose()
-    return Fixed, AsyncFixed
+    return Fixed
 
 def _as_api_response(r: Any, sent: Any) -> Any:
     "Return the server's response to the request `sent` as one of the API"
     headers = {k: v for k, v in r.headers.items() if k != 'content-length'}
-    stream = _streams()[isinstance(r.stream, httpx2.AsyncByteStream)](r.stream, prefill_of(sent.content))
+    stream = _stream_class()(r.stream, prefill_of(sent.content))
     return httpx2.Response(r.status_code, headers=headers, stream=stream, extensions=r.extensions)
 
 # %% ../nbs/04_local.ipynb #d530e4ce
