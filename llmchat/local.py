@@ -354,23 +354,20 @@ def _as_api_response(r: Any, sent: Any) -> Any:
     return httpx2.Response(r.status_code, headers=headers, stream=stream, extensions=r.extensions)
 
 # %% ../nbs/04_local.ipynb #d530e4ce
-@cache
-def _transports() -> tuple[Any, Any]:
-    "Return the transports, sync and async; they are made when the HTTP library is there"
+def _transport(model: str, is_async: bool) -> Any:
+    "Return a transport for requests to a model; its class is made when the HTTP library is there"
     class Local(httpx2.HTTPTransport):
-        model: str
         def handle_request(self, request: Any) -> Any:
-            sent = to_server(request, self.model)
+            sent = to_server(request, model)
             if isinstance(sent, httpx2.Response): return sent
             return _as_api_response(super().handle_request(sent), sent)
 
     class AsyncLocal(httpx2.AsyncHTTPTransport):
-        model: str
         async def handle_async_request(self, request: Any) -> Any:
-            sent = await anyio.to_thread.run_sync(to_server, request, self.model)
+            sent = await anyio.to_thread.run_sync(to_server, request, model)
             if isinstance(sent, httpx2.Response): return sent
             return _as_api_response(await super().handle_async_request(sent), sent)
-    return Local, AsyncLocal
+    return (AsyncLocal if is_async else Local)(limits=httpx2.Limits(max_keepalive_connections=0))
 
 # %% ../nbs/04_local.ipynb #b79fa18e
 def sdk_client(
@@ -379,8 +376,7 @@ def sdk_client(
     **kw: Any # For the SDK's constructor: timeout (seconds), max_retries …
 ) -> Any: # An SDK client
     "Return a client for a local model; if there is none, the first request says so with an `AnthropicError`"
-    transport = _transports()[is_async](limits=httpx2.Limits(max_keepalive_connections=0))
-    transport.model = model
     cls, http = ((anthropic.Anthropic, httpx2.Client), (anthropic.AsyncAnthropic, httpx2.AsyncClient))[is_async]
     kw = dict(max_retries=0, timeout=600) | kw
-    return cls(base_url=address, api_key='local', http_client=http(transport=transport, timeout=kw['timeout']), **kw)
+    http_client = http(transport=_transport(model, is_async), timeout=kw['timeout'])
+    return cls(base_url=address, api_key='local', http_client=http_client, **kw)
