@@ -332,6 +332,23 @@ def blamed(
     new = any(map(holds_media, results)) and not any(map(holds_media, rest))
     return results if new and of_media.search(e.message) else []
 
+# %% ../../nbs/engine/06_request.ipynb #8e66aaa9
+def names_usage(r: Any) -> bool:
+    "Does what is no reply have a usage?"
+    return isinstance(getattr(r, 'usage', None), anthropic.types.Usage) and isinstance(getattr(r, 'model', None), str)
+
+# %% ../../nbs/engine/06_request.ipynb #e587a567
+@patch
+def _failed(self: BaseClient, e: BaseException, req: dict[str, Any], b: Builder | None, paid: Any,
+    prefill: str) -> tuple[Any, Any]:
+    "Complete an error by what is known; return the partial reply, and what has a usage"
+    r = as_message(b.partial) if b else readable_part(paid)
+    e.partial = r and prefilled(r, prefill) # type: ignore[attr-defined]
+    advise(e, prefill)
+    redact_error(e, self.sdk, named_values(req))
+    if results := blamed(e, req['messages']): e.results = results # type: ignore[attr-defined, arg-type]
+    return r, r if b else paid if names_usage(paid) else None
+
 # %% ../../nbs/engine/06_request.ipynb #e26a1c0e
 @patch
 def _options(self: BaseClient, cli: Any, req: dict[str, Any], n: int, stream: bool, tries: int = 0) -> dict[str, Any]:
@@ -375,11 +392,6 @@ def _post(self: BaseClient, cli: Any, req: dict[str, Any], data: bytes, b: Build
             n += 1
             yield from pause(again, self._waits['on_retry'])
 
-# %% ../../nbs/engine/06_request.ipynb #8e66aaa9
-def names_usage(r: Any) -> bool:
-    "Does what is no reply have a usage?"
-    return isinstance(getattr(r, 'usage', None), anthropic.types.Usage) and isinstance(getattr(r, 'model', None), str)
-
 # %% ../../nbs/engine/06_request.ipynb #a331cd5a
 @patch
 def _send(self: BaseClient, req: dict[str, Any], stream: bool = False, prefill: str = '',
@@ -388,8 +400,9 @@ def _send(self: BaseClient, req: dict[str, Any], stream: bool = False, prefill: 
     b, began, r, sound, paid, err = Builder() if stream else None, time(), None, False, None, None
     if stream: show['prefill'] = prefill
     try:
-        if (cli := self.sdk) is not self._keyed: need_key(cli)
-        self._keyed = cli
+        if (cli := self.sdk) is not self._keyed:
+            need_key(cli)
+            self._keyed = cli
         sent = req if stream or req['max_tokens'] <= short_reply else self._timed(req)
         create = 'beta.messages.create' if 'betas' in req else 'messages.create'
         if 'betas' not in req and posts(cli) and (data := body(req, stream)) is not None:
@@ -403,12 +416,7 @@ def _send(self: BaseClient, req: dict[str, Any], stream: bool = False, prefill: 
         self.result = r = prefilled(r, prefill) if prefill else r
     except BaseException as e:
         if sys.is_finalizing(): raise # left open until the program ended, when nothing can be imported any more
-        r = as_message(b.partial) if b else readable_part(paid)
-        paid = r if b else paid if names_usage(paid) else None
-        e.partial = r and prefilled(r, prefill)
-        advise(e, prefill)
-        redact_error(e, self.sdk, named_values(req))
-        if results := blamed(e, req['messages']): e.results = results
+        r, paid = self._failed(e, req, b, paid, prefill)
         err = repr(e) # not `e` itself, which would keep the frames that it passed through, and they would keep it
         raise
     finally:
