@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-__all__ = ['commands', 'import_file', 'load_tools', 'decision', 'Approver', 'flat', 'show_loop', 'save_last', 'left_out', 'load_chat', 'Repl']
+__all__ = ['commands', 'import_file', 'load_tools', 'Approver', 'flat', 'show_loop', 'save_last', 'left_out', 'load_chat', 'Repl']
 
 def import_file(path: Any) -> ModuleType:
     """Run a file as a module
@@ -25,14 +25,6 @@ def load_tools(path: Any) -> list[Any]:
 
     Returns:
         `ValueError` if there are none, and what `import_file` raises"""
-def decision(line: str) -> bool | str:
-    """Read the answer to the question whether a tool may run
-
-    Args:
-        line: What the person typed
-
-    Returns:
-        Run the tool? A string: no, and why"""
 class Approver:
     """Ask before a tool runs"""
     view: View

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Callable, TextIO
 
-__all__ = ['console', 'live', 'markdown', 'segment', 'put', 'refusal_line', 'explain', 'expected', 'whole_blocks', 'Formatted', 'View', 'read_prompt', 'state_folder', 'completer', 'line_history']
+__all__ = ['console', 'live', 'markdown', 'segment', 'put', 'explain', 'expected', 'whole_blocks', 'Formatted', 'View', 'read_prompt', 'state_folder', 'completer', 'line_history']
 
 def put(text: str, file: TextIO | None, dim: bool=False) -> None:
     """Write at once; `OSError` if it cannot be
@@ -12,11 +12,6 @@ def put(text: str, file: TextIO | None, dim: bool=False) -> None:
         text: What to write
         file: stdout or stderr; None: closed, and nothing is written
         dim: In a dim colour, on a terminal?"""
-def refusal_line(e: Any) -> str:
-    """Return what the API said, or what stands in its place, and the status
-
-    Args:
-        e: An `anthropic.APIStatusError`"""
 def explain(e: Any) -> str:
     """Return an error in one line
 
