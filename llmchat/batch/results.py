@@ -66,23 +66,17 @@ class read_prompts:
         self.path, self.prompt, self.id = Path(path), prompt, id
         self.kind: str = table_kind(path) # Of the file
 
-# %% ../../nbs/batch/02_results.ipynb #a86f82db
-@patch
-def rows(self: read_prompts) -> Iterator[Any]: # Strings or dicts
-    "Yield what stands in each line of the file"
-    with open(self.path, encoding='utf-8-sig', newline='') as f:
-        if self.kind == '.csv': yield from csv.DictReader(f)
-        else: yield from (json.loads(line) for line in f if line.strip())
-
 # %% ../../nbs/batch/02_results.ipynb #3443fbe4
 @patch
 def items(self: read_prompts) -> Iterator[tuple[Any, Any]]: # `ValueError` names the line and what it lacks
     "Yield ids and prompts"
-    for n, row in enumerate(self.rows()):
-        if isinstance(row, str): row = {self.prompt: row} | ({self.id: n} if self.id else {})
-        lacks = [k for k in (self.prompt, self.id) if k is not None and k not in row]
-        if lacks: raise ValueError(f'Row {n} of {self.path} has no {lacks[0]!r}; it has {", ".join(row)}')
-        yield row[self.id] if self.id else n, row[self.prompt]
+    with open(self.path, encoding='utf-8-sig', newline='') as f:
+        rows = csv.DictReader(f) if self.kind == '.csv' else (json.loads(line) for line in f if line.strip())
+        for n, row in enumerate(rows):
+            if isinstance(row, str): row = {self.prompt: row} | ({self.id: n} if self.id else {})
+            lacks = [k for k in (self.prompt, self.id) if k is not None and k not in row]
+            if lacks: raise ValueError(f'Row {n} of {self.path} has no {lacks[0]!r}; it has {", ".join(row)}')
+            yield row[self.id] if self.id else n, row[self.prompt]
 
 # %% ../../nbs/batch/02_results.ipynb #f3650454
 class Result:

@@ -35,11 +35,6 @@ class read_prompts:
             path: A `.jsonl` file of strings or objects, or a `.csv` file with a head line
             prompt: Field or column that is the prompt
             id: Field or column that is the id; None: the number of the line"""
-    def rows(self) -> Iterator[Any]:
-        """Yield what stands in each line of the file
-
-        Returns:
-            Strings or dicts"""
     def items(self) -> Iterator[tuple[Any, Any]]:
         """Yield ids and prompts
 

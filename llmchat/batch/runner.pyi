@@ -5,7 +5,7 @@ from llmchat.batch.jobfile import BatchPart, Job
 from llmchat.engine.drivers import Flow
 from typing import Any
 
-__all__ = ['log', 'no_bar', 'Body', 'AsyncBody', 'progress', 'surely_not', 'is_old', 'batches_like', 'Runner', 'will_pass']
+__all__ = ['log', 'no_bar', 'Body', 'AsyncBody', 'progress', 'surely_not', 'batches_like', 'Runner', 'will_pass']
 
 class Body:
     """A part of a job, as an HTTP client sends it"""
@@ -40,12 +40,6 @@ def surely_not(e: BaseException) -> bool:
 
     Returns:
         False: nobody knows"""
-def is_old(b: Any, noted: list[str] | None) -> bool:
-    """Return whether a batch was there before a part was sent
-
-    Args:
-        b: A batch
-        noted: Id and time of a batch; None: there was none"""
 def batches_like(job: Job, part: BatchPart) -> Flow:
     """Find batches that a part in doubt may have become
 
