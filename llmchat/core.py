@@ -28,6 +28,7 @@ from .engine.resume import resume
 from .engine.storage import ChatJournal, write_json
 from .engine.streams import Stream
 from .engine.turns import BaseChat
+from .engine.undo import adopt, copied, draft_without, last_turns
 from .protocol.history import Dialog
 from .protocol.requests import ChatSettings, Effort, Settings
 from .protocol.usage import Ledger, usage_table
@@ -187,9 +188,9 @@ def undo(self: BaseChat,
     "Take the last turn back; `RuntimeError` in the middle of a turn, `ValueError` if there is none"
     def flow() -> Flow:
         yield from () # There is nothing to wait for
-        n = self._last_turns(loop)
+        n = last_turns(self, loop)
         removed = self.h[min(t.start for t in self._turns[-n:]):]
-        self._adopt(self._draft(n), n)
+        adopt(self, draft_without(self, n), n)
         return removed
     io = SyncIO(None)
     return run(self._alone(flow(), io), io)
@@ -212,7 +213,7 @@ def retry(self: Chat,
 @patch
 def fork(self: BaseChat) -> Self:
     "Return a copy with the same client and settings that goes its own way; its totals begin at zero"
-    return self._copy(deepcopy(self.h), calls=0, _ledger=Ledger(), _dialog=Dialog(self._dialog.unsent))
+    return copied(self, deepcopy(self.h), calls=0, _ledger=Ledger(), _dialog=Dialog(self._dialog.unsent))
 
 # %% ../nbs/00_core.ipynb #10aed56e
 @patch

@@ -22,6 +22,7 @@ from .engine.exchange import Exchange
 from .engine.streams import Stream
 from .engine.tools import cut_off
 from .engine.turns import BaseChat
+from .engine.undo import instead, last_turns, prompt_of
 from .protocol.messages import mk_msg
 from .protocol.requests import ChatSettings
 
@@ -110,7 +111,7 @@ def toolloop(self: Chat,
 def _run_again(self: BaseChat, stream: bool = False, loop: bool = False, max_steps: int = 10, cont_func: Any = noop,
     final_prompt: str | None = None, **kw: Any) -> Any:
     "Make the last turn again, or the last loop"
-    self._prompt_of(self._last_turns(loop, 'ask again'))
+    prompt_of(self, last_turns(self, loop, 'ask again'))
     self._validated_prompt('-', kw, ('stream', 'loop'))
     self._exchange(kw) # What is wrong with a setting is an error here
     bounds = Bounds(max_steps, cont_func, final_prompt)
@@ -118,4 +119,4 @@ def _run_again(self: BaseChat, stream: bool = False, loop: bool = False, max_ste
         exchange = chat._exchange(kw, stream)
         return loop_flow(chat, pr, exchange, bounds, stream) if loop else chat._turn(pr, exchange)
     kind = self.c._parts if loop and stream else self.c._stream if loop or stream else None
-    return self._run(self._instead(loop, again), kind)
+    return self._run(instead(self, loop, again), kind)
