@@ -108,7 +108,7 @@ blocks = st.one_of(nasty.map(text), nasty.map(lambda s: dict(type='thinking', th
 @seeded
 @given(st.lists(st.lists(blocks, max_size=3).map(lambda c: said(*c)), max_size=3), nasty, nasty)
 def test_nothing_comes_to_life(h, sp, model):
-    check_safe(show_chat(h, [Spent(0, 1, model, usage(1, 2), 0.1)], sp, model, most=1), FOLDS | {'img'})
+    check_safe(show_chat(h, [Spent(0, 1, model, usage(1, 2), 0.1)], sp, most=1), FOLDS | {'img'})
 
 def unspaced(s): return '\n'.join(l if l.strip() else '' for l in s.split('\n'))
 

@@ -64,7 +64,7 @@ conversation = st.lists(st.builds(lambda r, c: dict(role=r, content=c), st.sampl
 @given(conversation, nasty, nasty, nasty)
 def test_nothing_comes_to_life(h, sp, model, title):
     data = dict(llmchat=1, h=h, sp=sp)
-    page = mk_page(h, [Spent(0, 1, model, usage(1, 2), 0.1)], sp, model, title, data=data)
+    page = mk_page(h, [Spent(0, 1, model, usage(1, 2), 0.1)], sp, title, data=data)
     check_page(page)
     assert page_data(page) == data
 
@@ -74,7 +74,7 @@ def test_nothing_comes_to_life(h, sp, model, title):
 def test_holes(hole):
     a = call(hole, x=hole)
     h = [mk_msg(hole), said(text(hole), a, cited(hole, cited_text=hole)), user(result(a, hole)), said(text(hole))]
-    page = mk_page(h, [Spent(0, 4, hole, usage(1), None)], hole, hole, hole, data=dict(h=h))
+    page = mk_page(h, [Spent(0, 4, hole, usage(1), None)], hole, hole, data=dict(h=h))
     check_page(page)
     assert page_data(page) == dict(h=h) and page.count('href="#note-') <= 1 # of our own
     check_safe(mk_md(h, (), hole, hole), TAGS | {'details', 'summary'})

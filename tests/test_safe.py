@@ -43,7 +43,7 @@ def test_hostile_texts_in_all_places(part):
             dict(type='text', text=a, citations=[dict(title=b, url=c, cited_text=a, type='web_search_result_location')])]
         check_safe(show_reply(message(dict(content=blocks, stop_sequence=b))), FOLDS)
         h = [mk_msg('?' + a), dict(role='assistant', content=blocks[:3])]
-        check_page(mk_page(h, [Spent(0, 2, b, usage(1), None)], c, b, a))
+        check_page(mk_page(h, [Spent(0, 2, b, usage(1), None)], c, a))
         check_safe(mk_md(h, [Spent(0, 2, b, usage(1), None)], c, a), FOLDS)
 
 @pytest.mark.parametrize('text', ['``[[`]<img src=x onerror="…">](`)``', '[[`]<img src=x onerror="…">](`)', '[c](&#106;avascript:alert(1))', '[c](javascript&colon;x)',

@@ -100,12 +100,12 @@ def message_html(m: DisplayMessage, name: str = '') -> str:
     return f'<div class="said {who}">\n{head}<div dir="auto">{parts}\n{foot}</div></div>'
 
 # %% ../../nbs/display/03_html.ipynb #55732225
-def turn_html(i: int, msgs: list[DisplayMessage], spent: list[Spent], model: str) -> str:
-    "Write turn number `i` and its usage; `model` answered, where its usage is not known"
-    model, parts = spent[-1].model if spent else model, []
+def turn_html(i: int, msgs: list[DisplayMessage], spent: list[Spent]) -> str:
+    "Write turn number `i` and its usage"
+    names, parts = dict(assistant=spent[-1].model if spent else 'Assistant'), []
     for role, group in groupby(msgs, lambda m: m.role):
         first, *more = group
-        parts += [message_html(first, model if role == 'assistant' else 'You'), *map(message_html, more)]
+        parts += [message_html(first, names.get(role, 'You')), *map(message_html, more)]
     if spent: parts.append(f'<p class="took">{escape(spent_line(*total_spent(spent)))}</p>')
     return f'<section class="turn" id="turn-{i}">\n' + '\n'.join(parts) + '\n</section>'
 
@@ -127,9 +127,9 @@ def embedded(data: dict[str, Any]) -> str:
     return page_block.format(json.dumps(data, ensure_ascii=False).replace('<', '\\u003c'))
 
 # %% ../../nbs/display/03_html.ipynb #a8086ab0
-def about_line(turns: int, spent: list[Spent], model: str, total: str) -> str:
+def about_line(turns: int, spent: list[Spent], total: str) -> str:
     "Describe a conversation in a line"
-    names = list(dict.fromkeys([s.model for s in spent])) or [model]
+    names = list(dict.fromkeys([s.model for s in spent])) or ['Assistant']
     cost = total or spent_line(*total_spent(spent)) if spent else ''
     return ' · '.join(filter(None, [', '.join(names), count(turns, 'turn'), cost]))
 
@@ -138,7 +138,6 @@ def mk_page(
     h: list[dict[str, Any]], # Messages
     spent: Iterable[Spent] = (), # Tokens and cost of the turns, as far as they are known
     sp: Any = '', # System prompt: a string, or text blocks
-    model: str = 'Assistant', # Who answered in turns whose usage is not known
     title: str | None = None, # None: the beginning of the first prompt
     total: str = '', # Tokens and cost of all of it; '': the sum of the turns
     data: dict[str, Any] | None = None # What the page is read back from; None: it cannot be
@@ -147,8 +146,8 @@ def mk_page(
     turns = by_turn(read_history(h), spent := list(spent))
     system = [DisplayPart('text', no_marks(contents(dict(content=sp))))] if sp else []
     parts = [part_html(DisplayPart('fold', 'System prompt', system), breaks=True)] * bool(sp)
-    parts += [turn_html(i, *t, model) for i, t in enumerate(turns, 1)]
-    about, title = about_line(len(turns), spent, model, total), escape(title or title_of(h))
+    parts += [turn_html(i, *t) for i, t in enumerate(turns, 1)]
+    about, title = about_line(len(turns), spent, total), escape(title or title_of(h))
     return package_file('page.html').format(version=__version__, title=title, css=package_file('page.css'),
         about=escape(about), body='\n'.join(parts), data=embedded(data) if data else '')
 

@@ -38,8 +38,8 @@ def part_html(p: DisplayPart, breaks: bool=False) -> str:
     """Write a part as HTML"""
 def message_html(m: DisplayMessage, name: str='') -> str:
     """Write a message, under the `name` of who wrote it"""
-def turn_html(i: int, msgs: list[DisplayMessage], spent: list[Spent], model: str) -> str:
-    """Write turn number `i` and its usage; `model` answered, where its usage is not known"""
+def turn_html(i: int, msgs: list[DisplayMessage], spent: list[Spent]) -> str:
+    """Write turn number `i` and its usage"""
 def title_of(h: list[dict[str, Any]]) -> str:
     """Return the beginning of the first prompt
 
@@ -49,16 +49,15 @@ def package_file(name: str) -> str:
     """Return the text of a file beside this module"""
 def embedded(data: dict[str, Any]) -> str:
     """Write plain data as a block that is not run"""
-def about_line(turns: int, spent: list[Spent], model: str, total: str) -> str:
+def about_line(turns: int, spent: list[Spent], total: str) -> str:
     """Describe a conversation in a line"""
-def mk_page(h: list[dict[str, Any]], spent: Iterable[Spent]=..., sp: Any='', model: str='Assistant', title: str | None=None, total: str='', data: dict[str, Any] | None=None) -> str:
+def mk_page(h: list[dict[str, Any]], spent: Iterable[Spent]=..., sp: Any='', title: str | None=None, total: str='', data: dict[str, Any] | None=None) -> str:
     """Write a conversation as one page
 
     Args:
         h: Messages
         spent: Tokens and cost of the turns, as far as they are known
         sp: System prompt: a string, or text blocks
-        model: Who answered in turns whose usage is not known
         title: None: the beginning of the first prompt
         total: Tokens and cost of all of it; '': the sum of the turns
         data: What the page is read back from; None: it cannot be

@@ -71,10 +71,9 @@ class Spent(NamedTuple):
 
 # %% ../../nbs/display/02_notebook.ipynb #9eab2bbb
 def usd(
-    cost: float | None # USD; None if it is not known
-) -> str: # Empty if it is not known
+    cost: float # USD
+) -> str:
     "Write an amount of money"
-    if cost is None: return ''
     return f'{cost:,.2f} USD' if cost >= 1 else f'{cost:.6f}'.rstrip('0').ljust(4, '0') + ' USD'
 
 # %% ../../nbs/display/02_notebook.ipynb #0dabd92d
@@ -93,7 +92,7 @@ def spent_line(
     "Write tokens and cost in one line"
     kinds = [(use.inp, 'in'), (use.cache_create, 'written to cache'), (use.cache_read, 'read from cache'),
         (use.out, 'out'), (use.search, '× web search'), (use.fetch, '× web fetch')]
-    return ' · '.join([f'{n:,} {what}' for n, what in kinds if n] + [usd(cost)] * (cost is not None))
+    return ' · '.join([f'{n:,} {what}' for n, what in kinds if n] + ([] if cost is None else [usd(cost)]))
 
 # %% ../../nbs/display/02_notebook.ipynb #a187e4c6
 def total_spent(
@@ -120,10 +119,10 @@ def by_turn(
     return res + [(rest, [])] * bool(rest)
 
 # %% ../../nbs/display/02_notebook.ipynb #3edf3597
-def turn_markdown(msgs: list[DisplayMessage], spent: list[Spent], model: str = 'Assistant',
+def turn_markdown(msgs: list[DisplayMessage], spent: list[Spent],
     picture: Callable[[DisplayPart], str] = inline) -> str:
-    "Write a turn as Markdown; `model` answered, where its usage is not known"
-    names, parts = dict(assistant=title_html(spent[-1].model if spent else model)), []
+    "Write a turn as Markdown"
+    names, parts = dict(assistant=title_html(spent[-1].model if spent else 'Assistant')), []
     for role, group in groupby(msgs, lambda m: m.role):
         parts += [f'**{names.get(role, "You")}**', *(as_markdown(m, picture) for m in group)]
     if spent: parts.append(f'*{spent_line(*total_spent(spent))}*')
@@ -134,12 +133,11 @@ def show_chat(
     h: list[dict[str, Any]], # Messages
     spent: Iterable[Spent] = (), # Tokens and cost of the turns, as far as they are known
     sp: Any = '', # System prompt: a string, or text blocks
-    model: str = 'Assistant', # Who answered in turns whose usage is not known
     most: int | None = None, # Turns that show; earlier ones are folded away; None: all
     picture: Callable[[DisplayPart], str] = inline # Writes a picture
 ) -> str: # Markdown, safe to render
     "Write a conversation as Markdown"
-    turns = [turn_markdown(*t, model, picture) for t in by_turn(read_history(h), spent)]
+    turns = [turn_markdown(*t, picture) for t in by_turn(read_history(h), spent)]
     old = turns[:-most] if most else []
     system = contents(dict(content=sp)) if sp else ''
     folds = [fold('System prompt', safe_markdown(system))] * bool(system)

@@ -31,14 +31,11 @@ class Spent(NamedTuple):
     model: str
     use: Usage
     cost: float | None
-def usd(cost: float | None) -> str:
+def usd(cost: float) -> str:
     """Write an amount of money
 
     Args:
-        cost: USD; None if it is not known
-
-    Returns:
-        Empty if it is not known"""
+        cost: USD"""
 def count(n: int, what: str) -> str:
     """Write a number of things
 
@@ -74,16 +71,15 @@ def by_turn(msgs: list[DisplayMessage], spent: Iterable[Spent]) -> list[tuple[li
 
     Returns:
         An empty list of `Spent` for messages of no turn"""
-def turn_markdown(msgs: list[DisplayMessage], spent: list[Spent], model: str='Assistant', picture: Callable[[DisplayPart], str]=...) -> str:
-    """Write a turn as Markdown; `model` answered, where its usage is not known"""
-def show_chat(h: list[dict[str, Any]], spent: Iterable[Spent]=..., sp: Any='', model: str='Assistant', most: int | None=None, picture: Callable[[DisplayPart], str]=...) -> str:
+def turn_markdown(msgs: list[DisplayMessage], spent: list[Spent], picture: Callable[[DisplayPart], str]=...) -> str:
+    """Write a turn as Markdown"""
+def show_chat(h: list[dict[str, Any]], spent: Iterable[Spent]=..., sp: Any='', most: int | None=None, picture: Callable[[DisplayPart], str]=...) -> str:
     """Write a conversation as Markdown
 
     Args:
         h: Messages
         spent: Tokens and cost of the turns, as far as they are known
         sp: System prompt: a string, or text blocks
-        model: Who answered in turns whose usage is not known
         most: Turns that show; earlier ones are folded away; None: all
         picture: Writes a picture
 
