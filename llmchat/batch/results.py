@@ -16,7 +16,7 @@ from typing import Any
 
 from fastcore.basics import patch
 
-from ..engine.request import as_message, prefilled
+from ..engine.reading import as_message, prefilled
 from ..engine.turns import BaseChat
 from ..protocol.messages import mk_msgs
 from ..protocol.replies import contents, find_blocks
