@@ -147,23 +147,17 @@ def log_level() -> int: # 0 to 5
     "Return how much llama.cpp writes about its work"
     return env_number('LLMCHAT_LOCAL_LOG', 0)
 
-# %% ../nbs/04_local.ipynb #2f680ba6
-def _params(path: Path) -> Any:
-    "Return the parameters of the server"
+# %% ../nbs/04_local.ipynb #b6957952
+def _run() -> None:
+    "Serve the model whose path is the first argument, until stdin ends"
     import xllamacpp
-    p = xllamacpp.CommonParams()
+    path, p = Path(sys.argv[1]), xllamacpp.CommonParams()
     p.model.path, p.model_alias = str(path), {alias(path)}
     p.n_ctx, p.verbosity = context_size(), log_level() or 1 # 1: errors alone
     p.sampling.temp, p.cache_prompt, p.fit_params = 0, False, False
     p.cpuparams.n_threads = p.cpuparams_batch.n_threads = max(1, num_cpus() - 1)
     if (t := template(path)) is not None: p.chat_template = t
-    return p
-
-# %% ../nbs/04_local.ipynb #b6957952
-def _run() -> None:
-    "Serve the model whose path is the first argument, until stdin ends"
-    import xllamacpp
-    server = xllamacpp.Server(_params(Path(sys.argv[1])))
+    server = xllamacpp.Server(p)
     try:
         print(server.listening_address, flush=True)
         sys.stdin.read()
