@@ -133,9 +133,8 @@ def outcome(self: Result) -> tuple[Any, str | None]:
     if self.type == 'succeeded':
         try: return self.value, None
         except ReplyError as e: return None, str(e)
-    e = self.data.get('error') or {}
-    e = e.get('error') or e
-    return None, f"{e.get('type')}: {e.get('message')}" if e else self.type
+    e = self.data.get('error')
+    return None, str(result_error(e)) if e else self.type
 
 @patch(as_prop=True)
 def error(self: Result) -> str | None: # None if nothing did
