@@ -112,16 +112,14 @@ def load_bytes(fd: int, name: str, max_bytes: int, edit: bool = False) -> tuple[
 class TextFile:
     "The text of a file, and how it is stored"
     text: str # With its own line breaks
-    bom: bytes = b'' # The byte order mark, if the file begins with one
     raw: bytes = b'' # All of it as it was read
     stat: os.stat_result | None = None # Owner, permissions and so on; None: a new file
 
 # %% ../../nbs/editor/00_folder.ipynb #1545f469
 def decode(data: bytes, st: os.stat_result) -> TextFile:
     "Make a text file of its content"
-    bom = codecs.BOM_UTF8 if data.startswith(codecs.BOM_UTF8) else b''
     if b'\0' in data: raise BadCall('this is a binary file')
-    try: return TextFile(data[len(bom):].decode(), bom, data, st)
+    try: return TextFile(data.decode('utf-8-sig'), data, st)
     except UnicodeDecodeError as e: raise BadCall('this is not text in UTF-8, the only encoding known here') from e
 
 # %% ../../nbs/editor/00_folder.ipynb #5871ac60
@@ -138,7 +136,7 @@ def read_text(
 def encode(file: TextFile, max_bytes: int) -> bytes:
     "Return the content of a text file; `BadCall` if it cannot be written"
     if '\0' in file.text: raise BadCall('a null character cannot be written')
-    try: data = file.bom + file.text.encode()
+    try: data = file.text.encode('utf-8-sig' if file.raw.startswith(codecs.BOM_UTF8) else 'utf-8')
     except UnicodeEncodeError as e: raise BadCall('half a character (a lone surrogate) cannot be written') from e
     if len(data) > max_bytes: raise BadCall(f'the file would have {len(data):,} bytes; {max_bytes:,} are the limit')
     return data
