@@ -86,12 +86,11 @@ def load(cls: BaseBatch,
     return cls(path=path, **kw)
 
 # %% ../../nbs/batch/03_batch.ipynb #fd573dfe
-_not_here = {k for k, place in places.items() if place == 1} | {'stream'}
-
 @patch
 def _common_settings(self: BaseBatch, info: Any) -> dict[str, Any]:
     "Return the settings of all requests"
-    if bad := _not_here & self._settings.keys(): raise TypeError(f'A batch has no setting {", ".join(sorted(bad))}')
+    bad = sorted(k for k in self._settings if k == 'stream' or places.get(k) == 1)
+    if bad: raise TypeError(f'A batch has no setting {", ".join(bad)}')
     res: dict[str, Any] = dict(cache=self.c.cache) | self._settings
     if (answer := self._answer) and (can(info, 'structured_outputs') is False or not answer.native):
         thinks = res.get('think') or res.get('maxthinktok') # then the API lets nobody force a call
