@@ -8,7 +8,8 @@ from llmchat.editor.commands import str_replace_based_edit_tool, text_editor, te
 from llmchat.engine.model_info import model_info
 from llmchat.engine.streams import AsyncStream, Stream
 from llmchat.engine.structured import ReplyError
-from llmchat.engine.tools import ToolResult, fetch_conf, mk_funcres, mk_toolres, search_conf
+from llmchat.engine.tool_results import ToolResult
+from llmchat.engine.tools import fetch_conf, mk_funcres, mk_toolres, search_conf
 from llmchat.engine.turns import LimitReached
 from llmchat.files import AsyncFiles, Files
 from llmchat.protocol.events import Thinking

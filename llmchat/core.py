@@ -37,7 +37,8 @@ from .sdk.lazy import anthropic
 # %% ../nbs/00_core.ipynb #4981e500
 from .engine.model_info import model_info
 from .engine.structured import ReplyError
-from .engine.tools import fetch_conf, mk_funcres, mk_tool, mk_toolres, search_conf, Toolbox, ToolResult
+from .engine.tool_results import ToolResult
+from .engine.tools import fetch_conf, mk_funcres, mk_tool, mk_toolres, search_conf, Toolbox
 from .engine.turns import LimitReached
 from .protocol.events import Thinking
 from .protocol.messages import mk_doc, mk_msg, mk_msgs, URL

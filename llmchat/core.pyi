@@ -5,7 +5,8 @@ from llmchat.engine.model_info import model_info
 from llmchat.engine.request import BaseClient
 from llmchat.engine.streams import Stream
 from llmchat.engine.structured import ReplyError
-from llmchat.engine.tools import ToolResult, fetch_conf, mk_funcres, mk_toolres, search_conf
+from llmchat.engine.tool_results import ToolResult
+from llmchat.engine.tools import fetch_conf, mk_funcres, mk_toolres, search_conf
 from llmchat.engine.turns import BaseChat, LimitReached
 from llmchat.protocol.events import Thinking
 from llmchat.protocol.messages import URL, mk_doc, mk_msg, mk_msgs

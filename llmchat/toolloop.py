@@ -20,7 +20,7 @@ from .core import Chat, Client
 from .engine.drivers import Apply, End, Flow, PART
 from .engine.exchange import Exchange
 from .engine.streams import Stream
-from .engine.tools import cut_off
+from .engine.tool_results import cut_off
 from .engine.turns import BaseChat
 from .engine.undo import instead, last_turns, prompt_of
 from .protocol.messages import mk_msg

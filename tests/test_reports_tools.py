@@ -11,11 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from common import FORCED, MODEL, PNG, both
 from llmchat import AsyncChat, Batch, Chat, Client, ReplyError, Sandbox, ToolResult, mk_funcres, mk_tool
-from llmchat.engine import tools
+from llmchat.engine import tool_results
 from llmchat.sandbox.server import Fail, mk_model, tool_use
 from llmchat.protocol.schemas import schema_of
 from test_structured import each, kinds
-from llmchat.engine.tools import to_content
+from llmchat.engine.tool_results import to_content
 from test_tools import CALL, check_schema, either, giver
 
 def run(f, **args): return mk_funcres(tool_use(mk_tool(f).name, **args) | dict(id='t'), [f])
@@ -333,7 +333,7 @@ def test_lazy_results_are_read_within_the_call(i, run):
 
 @either
 def test_lazy_results_without_an_end_do_end(run, monkeypatch):
-    monkeypatch.setattr(tools, 'max_parts', 50)
+    monkeypatch.setattr(tool_results, 'max_parts', 50)
     ended = []
     def forever():
         try: yield from itertools.count()

@@ -12,7 +12,7 @@ from common import MODEL, both, check_history, check_request, seeded
 from llmchat import Client, ReplyError, Sandbox
 from llmchat.sandbox.server import Fail, mk_model, tool_use
 from llmchat.engine.structured import ReplyType, is_closed
-from llmchat.engine.tools import to_json
+from llmchat.engine.tool_results import to_json
 from test_tools import TYPES, Address, Folder, Pair, Person, Point, Size, Tree, same
 
 OLD = 'claude-without-formats'

@@ -20,7 +20,8 @@ from common import MODEL, PNG, BMP, case_name, check_request, seeded
 from llmchat import (AsyncClient, Chat, Client, Sandbox, ToolResult, mk_funcres, mk_funcres_async, mk_tool, mk_toolres,
     mk_toolres_async)
 from llmchat.sandbox.server import tool_use
-from llmchat.engine.tools import bind, parallel_groups, to_json, Tool, Toolbox
+from llmchat.engine.tool_results import to_json
+from llmchat.engine.tools import bind, parallel_groups, Tool, Toolbox
 
 # ---- types, there and back
 

@@ -24,7 +24,7 @@ from ..protocol.schemas import BadCall, check
 from ..sdk.errors import error_class, error_types
 from ..sdk.lazy import httpx2
 from ..engine.structured import ReplyType, ReplyError
-from ..engine.tools import cut_off
+from ..engine.tool_results import cut_off
 
 # %% ../../nbs/batch/02_results.ipynb #4fb4362f
 def pairs(prompts: Any) -> Iterator[tuple[Any, Any]]: # `TypeError` for a single prompt, and for other ids

@@ -28,7 +28,7 @@ from ..engine.loading import file_model, LeftOut, read_chat
 from ..protocol.messages import mk_block
 from ..protocol.replies import as_call, contents
 from .terminal import expected, explain, line_history, put, read_prompt, state_folder, View
-from ..engine.tools import cut_off
+from ..engine.tool_results import cut_off
 
 # %% ../../nbs/cli/01_repl.ipynb #68bb3b32
 def import_file(
