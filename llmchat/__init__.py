@@ -2,11 +2,12 @@
 
 __version__ = "0.0.1"
 
-from .asink import AsyncChat, AsyncClient, AsyncStream, mk_funcres_async, mk_toolres_async
+from .asink import AsyncChat, AsyncClient, mk_funcres_async, mk_toolres_async
 from .batch import AsyncBatch, Batch
 from .core import (Chat, Client, LimitReached, ReplyError, Stream, Thinking, ToolResult, URL, Usage, contents,
     fetch_conf, find_block, find_blocks, find_model, mk_doc, mk_funcres, mk_msg, mk_msgs, mk_tool, mk_tool_choice,
     mk_toolres, model_info, models, search_conf, usage)
+from .engine.streams import AsyncStream
 from .files import AsyncFiles, Files
 from .batch.results import NoResult, read_prompts
 from .sandbox import Sandbox

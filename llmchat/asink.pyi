@@ -10,7 +10,6 @@ import anthropic
 
 _T = TypeVar('_T')
 __all__ = ['AsyncClient', 'AsyncChat', 'mk_funcres_async', 'mk_toolres_async']
-
 class AsyncClient(BaseClient):
     """Single calls, awaited: each is sent what it is given, and nothing is remembered but the totals"""
     @overload
@@ -18,6 +17,8 @@ class AsyncClient(BaseClient):
         """Ask the model; errors as of `Client`
 
         Args:
+            msgs: A prompt, or a list that is a dialog: user, assistant, user …; each as `mk_msg` takes it
+            sp: System prompt: a string, or text blocks that may carry cache breakpoints
             temp: Temperature from 0 to 1, for older models; None: not sent
             maxtok: Most tokens that the reply may have, thinking included
             maxthinktok: Thinking budget in tokens, 1024 or more and below `maxtok`; 0: none
@@ -38,6 +39,8 @@ class AsyncClient(BaseClient):
         """Ask the model; errors as of `Client`
 
         Args:
+            msgs: A prompt, or a list that is a dialog: user, assistant, user …; each as `mk_msg` takes it
+            sp: System prompt: a string, or text blocks that may carry cache breakpoints
             temp: Temperature from 0 to 1, for older models; None: not sent
             maxtok: Most tokens that the reply may have, thinking included
             maxthinktok: Thinking budget in tokens, 1024 or more and below `maxtok`; 0: none
@@ -58,6 +61,8 @@ class AsyncClient(BaseClient):
         """Ask the model; errors as of `Client`
 
         Args:
+            msgs: A prompt, or a list that is a dialog: user, assistant, user …; each as `mk_msg` takes it
+            sp: System prompt: a string, or text blocks that may carry cache breakpoints
             temp: Temperature from 0 to 1, for older models; None: not sent
             maxtok: Most tokens that the reply may have, thinking included
             maxthinktok: Thinking budget in tokens, 1024 or more and below `maxtok`; 0: none
@@ -78,11 +83,22 @@ class AsyncClient(BaseClient):
     def count(self, msgs: Any, sp: Any='', tools: Any=None) -> Awaitable[int]:
         """Count the tokens of a request without sending it to the model
 
+        Args:
+            msgs: A prompt or a dialog, as for a call
+            sp: System prompt
+            tools: Functions, classes, dict schemas, server tools
+
         Returns:
             Input tokens"""
     @overload
     def structured(self, msgs: Any, tools: Callable[..., _T] | Sequence[Callable[..., _T]], ns: Any=None, retries: int=0, *, temp: float | None=..., maxtok: int=..., maxthinktok: int=..., think: Effort | None=..., prefill: str=..., stop: str | list[str] | None=..., tool_choice: Any=..., cb: Any=..., events: bool=..., thinking: bool | dict[str, Any]=..., cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=..., betas: Sequence[str] | None=..., billing_policy: Any=..., compaction: Any=..., context_management: Any=..., fallback_credit_token: Any=..., fallbacks: Any=..., mcp_servers: Any=..., thread: Any=..., sp: str | list[dict[str, Any]]=...) -> Awaitable[list[_T]]:
         """Ask for calls and make them; `ReplyError` if there was none, or they did not fit
+
+        Args:
+            msgs: A prompt or a dialog, as for a call
+            tools: Functions, or classes whose constructor is the schema
+            ns: More functions that may run, by name
+            retries: How often the model may read what was wrong, and try again
 
         Returns:
             The values"""
@@ -90,17 +106,33 @@ class AsyncClient(BaseClient):
     def structured(self, msgs: Any, tools: Any, ns: Any=None, retries: int=0, *, temp: float | None=..., maxtok: int=..., maxthinktok: int=..., think: Effort | None=..., prefill: str=..., stop: str | list[str] | None=..., tool_choice: Any=..., cb: Any=..., events: bool=..., thinking: bool | dict[str, Any]=..., cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=..., betas: Sequence[str] | None=..., billing_policy: Any=..., compaction: Any=..., context_management: Any=..., fallback_credit_token: Any=..., fallbacks: Any=..., mcp_servers: Any=..., thread: Any=..., sp: str | list[dict[str, Any]]=...) -> Awaitable[list[Any]]:
         """Ask for calls and make them; `ReplyError` if there was none, or they did not fit
 
+        Args:
+            msgs: A prompt or a dialog, as for a call
+            tools: Functions, or classes whose constructor is the schema
+            ns: More functions that may run, by name
+            retries: How often the model may read what was wrong, and try again
+
         Returns:
             The values"""
     @overload
     def parse(self, msgs: Any, T: type[_T], retries: int=0, **kwargs: Unpack[Settings]) -> Awaitable[_T]:
         """Ask for one object of a type; `ReplyError` if the reply does not fit
 
+        Args:
+            msgs: A prompt or a dialog, as for a call
+            T: Pydantic model, dataclass, TypedDict, `list[int]`, `Literal` …
+            retries: How often the model may read what was wrong, and try again
+
         Returns:
             An object of type `T`"""
     @overload
     def parse(self, msgs: Any, T: Any, retries: int=0, **kwargs: Unpack[Settings]) -> Awaitable[Any]:
         """Ask for one object of a type; `ReplyError` if the reply does not fit
+
+        Args:
+            msgs: A prompt or a dialog, as for a call
+            T: Pydantic model, dataclass, TypedDict, `list[int]`, `Literal` …
+            retries: How often the model may read what was wrong, and try again
 
         Returns:
             An object of type `T`"""
@@ -113,6 +145,7 @@ class AsyncChat(BaseChat):
         """Make one turn; errors as of `Chat`
 
         Args:
+            pr: Prompt, as `mk_msg` takes it; a list is one message of several parts; None: go on
             stream: Give the text as it comes?
             sp: System prompt: a string, or text blocks that may carry cache breakpoints
             temp: Temperature from 0 to 1, for older models; None: not sent
@@ -134,6 +167,7 @@ class AsyncChat(BaseChat):
         """Make one turn; errors as of `Chat`
 
         Args:
+            pr: Prompt, as `mk_msg` takes it; a list is one message of several parts; None: go on
             stream: Give the text as it comes?
             sp: System prompt: a string, or text blocks that may carry cache breakpoints
             temp: Temperature from 0 to 1, for older models; None: not sent
@@ -155,6 +189,7 @@ class AsyncChat(BaseChat):
         """Make one turn; errors as of `Chat`
 
         Args:
+            pr: Prompt, as `mk_msg` takes it; a list is one message of several parts; None: go on
             stream: Give the text as it comes?
             sp: System prompt: a string, or text blocks that may carry cache breakpoints
             temp: Temperature from 0 to 1, for older models; None: not sent
@@ -178,6 +213,8 @@ class AsyncChat(BaseChat):
         """Make the last turn again; if that fails, nothing changes
 
         Args:
+            stream: Return the text piece by piece?
+            loop: Send the last prompt again by `toolloop`, in place of all turns since then?
             max_steps: As for `toolloop`
             cont_func: As for `toolloop`
             final_prompt: As for `toolloop`; None: its own
@@ -201,6 +238,8 @@ class AsyncChat(BaseChat):
         """Make the last turn again; if that fails, nothing changes
 
         Args:
+            stream: Return the text piece by piece?
+            loop: Send the last prompt again by `toolloop`, in place of all turns since then?
             max_steps: As for `toolloop`
             cont_func: As for `toolloop`
             final_prompt: As for `toolloop`; None: its own
@@ -224,6 +263,8 @@ class AsyncChat(BaseChat):
         """Make the last turn again; if that fails, nothing changes
 
         Args:
+            stream: Return the text piece by piece?
+            loop: Send the last prompt again by `toolloop`, in place of all turns since then?
             max_steps: As for `toolloop`
             cont_func: As for `toolloop`
             final_prompt: As for `toolloop`; None: its own
@@ -246,11 +287,21 @@ class AsyncChat(BaseChat):
     def structured(self, pr: Any, tools: Callable[..., _T] | Sequence[Callable[..., _T]], ns: Any=None, retries: int=0, *, temp: float | None=..., maxtok: int=..., maxthinktok: int=..., think: Effort | None=..., prefill: str=..., stop: str | list[str] | None=..., tool_choice: Any=..., cb: Any=..., events: bool=..., thinking: bool | dict[str, Any]=..., cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=..., betas: Sequence[str] | None=..., billing_policy: Any=..., compaction: Any=..., context_management: Any=..., fallback_credit_token: Any=..., fallbacks: Any=..., mcp_servers: Any=..., thread: Any=..., sp: str | list[dict[str, Any]]=..., approve: Callable[[Any], Any] | None=..., parallel: bool=..., max_result: int=..., max_cost: float | None=..., max_calls: int | None=...) -> Awaitable[list[_T]]:
         """Ask for calls and make them, as a turn of this chat
 
+        Args:
+            tools: Functions, or classes whose constructor is the schema
+            ns: More functions that may run, by name
+            retries: How often the model may read what was wrong, and try again
+
         Returns:
             The values"""
     @overload
     def structured(self, pr: Any, tools: Any, ns: Any=None, retries: int=0, *, temp: float | None=..., maxtok: int=..., maxthinktok: int=..., think: Effort | None=..., prefill: str=..., stop: str | list[str] | None=..., tool_choice: Any=..., cb: Any=..., events: bool=..., thinking: bool | dict[str, Any]=..., cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=..., betas: Sequence[str] | None=..., billing_policy: Any=..., compaction: Any=..., context_management: Any=..., fallback_credit_token: Any=..., fallbacks: Any=..., mcp_servers: Any=..., thread: Any=..., sp: str | list[dict[str, Any]]=..., approve: Callable[[Any], Any] | None=..., parallel: bool=..., max_result: int=..., max_cost: float | None=..., max_calls: int | None=...) -> Awaitable[list[Any]]:
         """Ask for calls and make them, as a turn of this chat
+
+        Args:
+            tools: Functions, or classes whose constructor is the schema
+            ns: More functions that may run, by name
+            retries: How often the model may read what was wrong, and try again
 
         Returns:
             The values"""
@@ -258,11 +309,19 @@ class AsyncChat(BaseChat):
     def parse(self, pr: Any, T: type[_T], retries: int=0, **kwargs: Unpack[ChatSettings]) -> Awaitable[_T]:
         """Ask for one object of a type, as a turn of this chat
 
+        Args:
+            T: Pydantic model, dataclass, TypedDict, `list[int]`, `Literal` …
+            retries: How often the model may read what was wrong, and try again
+
         Returns:
             An object of type `T`"""
     @overload
     def parse(self, pr: Any, T: Any, retries: int=0, **kwargs: Unpack[ChatSettings]) -> Awaitable[Any]:
         """Ask for one object of a type, as a turn of this chat
+
+        Args:
+            T: Pydantic model, dataclass, TypedDict, `list[int]`, `Literal` …
+            retries: How often the model may read what was wrong, and try again
 
         Returns:
             An object of type `T`"""
@@ -270,6 +329,8 @@ class AsyncChat(BaseChat):
         """Make turns until no tool is asked for; each reply with its results is a turn of its own
 
         Args:
+            pr: Prompt; None: go on from the history
+            max_steps: Most requests to the API; the last one is made without tools
             cont_func: Called with the last three messages; falsy: the loop ends
             final_prompt: What the last request says
             stream: Is each reply a stream?

@@ -20,7 +20,6 @@ import anthropic
 
 _T = TypeVar('_T')
 __all__ = ['Client', 'Chat', 'LimitReached', 'ReplyError', 'Stream', 'Thinking', 'ToolResult', 'URL', 'Usage', 'contents', 'fetch_conf', 'find_block', 'find_blocks', 'find_model', 'mk_doc', 'mk_funcres', 'mk_msg', 'mk_msgs', 'mk_tool', 'mk_tool_choice', 'mk_toolres', 'model_info', 'models', 'search_conf', 'usage']
-
 class Client(BaseClient):
     """Single calls: each is sent what it is given, and nothing is remembered but the totals"""
     @overload
@@ -223,11 +222,21 @@ class Chat(BaseChat):
     def structured(self, pr: Any, tools: Callable[..., _T] | Sequence[Callable[..., _T]], ns: Any=None, retries: int=0, *, temp: float | None=..., maxtok: int=..., maxthinktok: int=..., think: Effort | None=..., prefill: str=..., stop: str | list[str] | None=..., tool_choice: Any=..., cb: Any=..., events: bool=..., thinking: bool | dict[str, Any]=..., cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=..., betas: Sequence[str] | None=..., billing_policy: Any=..., compaction: Any=..., context_management: Any=..., fallback_credit_token: Any=..., fallbacks: Any=..., mcp_servers: Any=..., thread: Any=..., sp: str | list[dict[str, Any]]=..., approve: Callable[[Any], Any] | None=..., parallel: bool=..., max_result: int=..., max_cost: float | None=..., max_calls: int | None=...) -> list[_T]:
         """Ask for calls and make them, as a turn of this chat
 
+        Args:
+            tools: Functions, or classes whose constructor is the schema
+            ns: More functions that may run, by name
+            retries: How often the model may read what was wrong, and try again
+
         Returns:
             The values"""
     @overload
     def structured(self, pr: Any, tools: Any, ns: Any=None, retries: int=0, *, temp: float | None=..., maxtok: int=..., maxthinktok: int=..., think: Effort | None=..., prefill: str=..., stop: str | list[str] | None=..., tool_choice: Any=..., cb: Any=..., events: bool=..., thinking: bool | dict[str, Any]=..., cache: bool=..., cache_control: Any=..., container: Any=..., diagnostics: Any=..., extra_body: Any=..., extra_headers: Any=..., extra_query: Any=..., inference_geo: str | None=..., metadata: Any=..., output_config: Any=..., service_tier: Literal['auto', 'standard_only']=..., speed: Literal['standard', 'fast'] | None=..., timeout: Any=..., user_profile_id: str=..., workspace_id: str=..., betas: Sequence[str] | None=..., billing_policy: Any=..., compaction: Any=..., context_management: Any=..., fallback_credit_token: Any=..., fallbacks: Any=..., mcp_servers: Any=..., thread: Any=..., sp: str | list[dict[str, Any]]=..., approve: Callable[[Any], Any] | None=..., parallel: bool=..., max_result: int=..., max_cost: float | None=..., max_calls: int | None=...) -> list[Any]:
         """Ask for calls and make them, as a turn of this chat
+
+        Args:
+            tools: Functions, or classes whose constructor is the schema
+            ns: More functions that may run, by name
+            retries: How often the model may read what was wrong, and try again
 
         Returns:
             The values"""
@@ -235,11 +244,19 @@ class Chat(BaseChat):
     def parse(self, pr: Any, T: type[_T], retries: int=0, **kwargs: Unpack[ChatSettings]) -> _T:
         """Ask for one object of a type, as a turn of this chat
 
+        Args:
+            T: Pydantic model, dataclass, TypedDict, `list[int]`, `Literal` …
+            retries: How often the model may read what was wrong, and try again
+
         Returns:
             An object of type `T`"""
     @overload
     def parse(self, pr: Any, T: Any, retries: int=0, **kwargs: Unpack[ChatSettings]) -> Any:
         """Ask for one object of a type, as a turn of this chat
+
+        Args:
+            T: Pydantic model, dataclass, TypedDict, `list[int]`, `Literal` …
+            retries: How often the model may read what was wrong, and try again
 
         Returns:
             An object of type `T`"""

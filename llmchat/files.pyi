@@ -4,7 +4,6 @@ from typing import Any, List
 import anthropic
 
 __all__ = ['mk_upload', 'BaseFiles', 'Files', 'AsyncFiles']
-
 def mk_upload(o: Any, name: str | None=None, mime: str | None=None) -> tuple[str, bytes, str]:
     """Return name, data and media type of an upload, as the SDK takes them
 

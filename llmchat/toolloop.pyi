@@ -8,7 +8,6 @@ from llmchat.engine.turns import BaseChat
 from typing import Any
 
 __all__ = ['final_prompt', 'Bounds', 'goes_on', 'shown_turn', 'loop_flow']
-
 final_prompt: str
 @dataclass(slots=True)
 class Bounds:

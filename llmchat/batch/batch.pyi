@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self, Unpack
 
 __all__ = ['temporary_file', 'BaseBatch', 'Batch', 'Estimate', 'AsyncBatch']
-
 def temporary_file(owner: Any) -> Path:
     """Return the path of a file that ends with an object"""
 class BaseBatch:

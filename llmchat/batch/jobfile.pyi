@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 __all__ = ['states', 'unsent', 'sent', 'succeeded', 'errored', 'canceled', 'expired', 'max_bytes', 'Requests', 'BatchPart', 'ranges', 'Job', 'not_a_job_error', 'pieces']
-
 states: tuple[str, str, str, str, str, str]
 unsent: Any
 sent: Any
@@ -24,7 +24,7 @@ class BatchPart:
     batch: str | None = ...
     refused: str | None = ...
     over: bool = ...
-    others: set[str] = ...
+    others: set[str] = field(default_factory=set)
     @property
     def count(self) -> int: ...
     @property
@@ -36,7 +36,7 @@ def ranges(ns: Iterable[int]) -> list[list[int]]:
         Each with the first number and the one after the last"""
 class Job:
     """The file of a job, and an index of it"""
-    path: Any
+    path: Path
     def __init__(self, path: Any) -> None:
         """Args:
             path: The file; it need not exist

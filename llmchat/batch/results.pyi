@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Iterator
 from llmchat.engine.structured import ReplyType
+from pathlib import Path
 from typing import Any
 
 __all__ = ['pairs', 'dialog', 'table_kind', 'read_prompts', 'Result', 'result_error', 'NoResult', 'result_row', 'write_results']
-
 def pairs(prompts: Any) -> Iterator[tuple[Any, Any]]:
     """Yield ids and prompts
 
@@ -26,7 +26,7 @@ def table_kind(path: Any) -> str:
         '.jsonl' or '.csv'; `ValueError` for others"""
 class read_prompts:
     """The prompts in a file, with their ids"""
-    path: Any
+    path: Path
     prompt: str
     id: str | None
     kind: str

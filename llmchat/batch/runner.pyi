@@ -3,10 +3,10 @@
 from collections.abc import AsyncIterator, Callable, Iterator
 from llmchat.batch.jobfile import BatchPart, Job
 from llmchat.engine.drivers import Flow
+from types import SimpleNamespace
 from typing import Any
 
 __all__ = ['log', 'no_bar', 'Body', 'AsyncBody', 'progress', 'surely_not', 'batches_like', 'Runner', 'will_pass']
-
 class Body:
     """A part of a job, as an HTTP client sends it"""
     job: Job
@@ -20,7 +20,7 @@ class AsyncBody:
     def __init__(self, job: Job, part: BatchPart) -> None: ...
     def __aiter__(self) -> AsyncIterator[bytes]: ...
 log: Any
-no_bar: Any
+no_bar: SimpleNamespace
 def progress(total: int, done: int, what: str, show: bool | None=None) -> Any:
     """Return a progress bar
 

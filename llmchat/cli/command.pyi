@@ -6,7 +6,6 @@ from llmchat.core import Chat, Client
 from typing import Any
 
 __all__ = ['about', 'local_sp', 'mk_parser', 'piped', 'mk_client', 'mk_chat', 'answer', 'chat_for', 'respond', 'main']
-
 about: str
 def mk_parser() -> ArgumentParser:
     """Make the parser of the command line"""

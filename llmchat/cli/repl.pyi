@@ -8,7 +8,6 @@ from types import ModuleType
 from typing import Any
 
 __all__ = ['commands', 'import_file', 'load_tools', 'Approver', 'flat', 'show_loop', 'save_last', 'left_out', 'load_chat', 'Repl']
-
 def import_file(path: Any) -> ModuleType:
     """Run a file as a module
 
@@ -78,7 +77,7 @@ class Repl:
     chat: Chat
     files: Any
     mk_client: Callable[[str], Client]
-    view: Any
+    view: View
     def __init__(self, chat: Chat, files: list[Path] | None=None, mk_client: Callable[[str], Client]=...) -> None:
         """Args:
             chat: Who answers

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any, Callable, TextIO
 
 __all__ = ['console', 'live', 'markdown', 'segment', 'put', 'explain', 'expected', 'whole_blocks', 'Formatted', 'View', 'read_prompt', 'state_folder', 'completer', 'line_history']
-
 def put(text: str, file: TextIO | None, dim: bool=False) -> None:
     """Write at once; `OSError` if it cannot be
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 __all__ = ['markdown_it', 'pygments', 'lexers', 'formatters', 'highlight', 'text_html', 'table_html', 'heading_html', 'renderer', 'as_html', 'part_html', 'message_html', 'turn_html', 'title_of', 'package_file', 'embedded', 'about_line', 'mk_page', 'mk_md', 'write_page', 'Beside']
-
 markdown_it: Any
 pygments: Any
 lexers: Any

@@ -6,7 +6,6 @@ from llmchat.protocol.usage import Usage
 from typing import Any, Callable, NamedTuple
 
 __all__ = ['display', 'title_html', 'fold', 'inline', 'part_markdown', 'as_markdown', 'Spent', 'usd', 'count', 'spent_line', 'total_spent', 'by_turn', 'turn_markdown', 'show_chat', 'safe_contents', 'show_reply', 'running_ipython', 'register_display', 'in_notebook', 'Screen', 'print_plain']
-
 def title_html(s: str) -> str:
     """Make text safe for a line of HTML"""
 def fold(title: str, inside: str) -> str:

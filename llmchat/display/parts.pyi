@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 __all__ = ['mark', 'marks', 'DisplayPart', 'image_part', 'document_part', 'data_part', 'result_part', 'result_parts', 'call_part', 'no_marks', 'readable_blocks', 'text_part', 'block_part', 'DisplayMessage', 'joined', 'read_history']
-
 class DisplayPart(NamedTuple):
     """A part of a message, as it shows"""
     kind: str

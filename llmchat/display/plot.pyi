@@ -5,7 +5,6 @@ from llmchat.display.notebook import Spent
 from typing import Any
 
 __all__ = ['matplotlib', 'figures', 'tickers', 'Plot', 'turn_axes', 'draw_tokens', 'draw_costs', 'one_a_turn', 'plot_spent']
-
 matplotlib: Any
 figures: Any
 tickers: Any

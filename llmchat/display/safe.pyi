@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from typing import Any
 
 __all__ = ['printable', 'inline_formula', 'formula_lines', 'block_formula', 'parser', 'picture_link', 'picture_links', 'clean', 'read_markdown', 'entity', 'safe_text', 'safe_url', 'bare_url', 'safe_prose', 'safe_code', 'emphasis', 'tree', 'write_link', 'write_line', 'safe_line', 'fence', 'write_table', 'list_marker', 'write_list', 'write_block', 'write_blocks', 'safe_markdown']
-
 def printable(text: str) -> str:
     """Make `text` safe to print on a terminal
 

@@ -6,7 +6,6 @@ from typing import Any
 import os
 
 __all__ = ['str_replace_based_edit_tool', 'lines_of', 'number_lines', 'line_span', 'view', 'splice', 'places', 'replace_once', 'insert_after', 'edit', 'create', 'str_replace', 'insert', 'run_command', 'text_editor', 'editor_versions', 'text_editor_conf']
-
 def lines_of(text: str) -> list[str]:
     """Return the lines of a text
 

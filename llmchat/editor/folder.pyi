@@ -7,7 +7,6 @@ from typing import Any
 import os
 
 __all__ = ['is_odd', 'Folder', 'opened', 'listing', 'check_usable', 'load_bytes', 'TextFile', 'decode', 'read_text', 'encode', 'copy_owner', 'put_file', 'lock_folder', 'remove_leftovers', 'check_unchanged', 'write_text']
-
 def is_odd(path: str) -> str:
     """Return what is wrong with how a path is written
 

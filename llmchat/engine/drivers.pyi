@@ -3,10 +3,10 @@
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
+from threading import RLock
 from typing import Any, NamedTuple
 
 __all__ = ['Flow', 'PART', 'ending', 'OPENED', 'Operation', 'Call', 'Post', 'Open', 'Fetch', 'Read', 'Close', 'Apply', 'Run', 'Sleep', 'Wait', 'End', 'SyncIO', 'by_sdk', 'perform', 'end_flow', 'step', 'iterate', 'run', 'late', 'aclose_quietly', 'AsyncIO', 'Returned', 'async_step', 'task_now', 'async_iterate', 'async_run']
-
 class Operation:
     """Something for the driver to do"""
 @dataclass(slots=True)
@@ -63,10 +63,10 @@ class End(NamedTuple):
     value: Any
 class SyncIO:
     """Performs operations: those that no `Post` does with the SDK client `cli`, or with the `patient` one of its `owner`"""
-    value: Any
-    left: bool
     cli: Any
     owner: Any
+    value: Any = ...
+    left: bool = ...
     def __init__(self, cli: Any=None, owner: Any=None) -> None: ...
     def call(self, path: str, kw: dict[str, Any]) -> Any: ...
     def read(self) -> Any: ...
@@ -84,7 +84,7 @@ def by_sdk(stream: Any) -> bool:
     """Must the SDK read this stream? Yes where it is no text, or is observed"""
 def perform(io: SyncIO, op: Operation) -> Any:
     """Perform `op`; what comes of it, to be awaited if `io` is an `AsyncIO`"""
-ending: Any
+ending: RLock
 def end_flow(flow: Flow) -> None: ...
 def step(flow: Flow, io: SyncIO) -> Any:
     """Perform operations of `flow` up to what it has for the user, and return that; at its end as `next` does"""
@@ -97,10 +97,10 @@ async def aclose_quietly(items: Any) -> None:
     """Close an async generator, unless the event loop is doing so: at its end it closes all that are open"""
 class AsyncIO(SyncIO):
     """Performs operations, each of them to be awaited"""
-    task: Any
-    grouped: bool
-    stops: bool
-    response: Any
+    task: Any = ...
+    grouped: bool = ...
+    stops: bool = ...
+    response: Any = ...
     async def read(self) -> Any: ...
     async def sleep(self, seconds: float) -> None: ...
     async def close(self) -> None: ...

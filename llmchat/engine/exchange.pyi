@@ -9,7 +9,6 @@ from llmchat.protocol.history import Dialog
 from typing import Any
 
 __all__ = ['Exchange', 'value_of']
-
 class Exchange:
     """One request to the model and its reply, with settings; called with a dialog, with the results of its calls too"""
     client: BaseClient

@@ -5,7 +5,6 @@ from llmchat.protocol.limits import Json
 from typing import Any
 
 __all__ = ['turn_values', 'file_values', 'check_values', 'check_depth', 'check_count', 'is_new', 'check_request', 'with_answer', 'check_messages', 'check_dialog', 'settings_from', 'check_totals', 'check_turn', 'check_file', 'read_chat', 'call_of', 'LeftOut', 'file_model', 'warn_left_out']
-
 def check_values(o: Any, what: str, types: Mapping[str, Any], needed: Iterable[str]=...) -> None:
     """Raise `ValueError` for a dict of which a value is not of its type
 

@@ -5,7 +5,6 @@ from llmchat.engine.drivers import Flow
 from typing import Any
 
 __all__ = ['warned', 'patience', 'pending', 'warn_once', 'frames_inside', 'last_days', 'warn_deprecated', 'info_key', 'pending_key', 'retrieve', 'answer_all', 'info_of', 'model_info', 'info_if_any']
-
 warned: set[str]
 def warn_once(model: str, until: Any) -> None:
     """Warn that a model is deprecated, the first time

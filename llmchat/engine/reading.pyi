@@ -6,7 +6,6 @@ from llmchat.protocol.events import Builder, Decoder
 from typing import Any
 
 __all__ = ['unfit', 'as_message', 'readable_block', 'readable_part', 'decoder_of', 'events_in', 'typed_event', 'error_in_stream', 'read_to_end', 'behind_prefill', 'streamed', 'prefilled']
-
 unfit: tuple[Any, Any, Any, Any, Any]
 def as_message(msg: dict[str, Any] | None) -> Any:
     """Return the SDK's `Message` from its dict"""

@@ -7,7 +7,6 @@ from llmchat.protocol.usage import Usage
 from typing import Any
 
 __all__ = ['unreadable', 'no_prefill', 'place_named', 'of_media', 'Totals', 'BaseClient', 'advise', 'holds_media', 'blamed', 'names_usage']
-
 class Totals:
     """Usage and cost of all replies, of a client or a chat"""
     @property

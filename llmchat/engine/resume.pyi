@@ -4,7 +4,6 @@ from llmchat.engine.turns import BaseChat
 from typing import Any
 
 __all__ = ['hold_calls', 'resume']
-
 def hold_calls(chat: BaseChat, data: dict[str, Any]) -> None:
     """Let no call of a file run, and no tool of a chat that had an `approve`, before there is an `approve`
 

@@ -5,7 +5,6 @@ from llmchat.engine.drivers import Flow
 from typing import Any, NamedTuple
 
 __all__ = ['email_utils', 'retry_after', 'passes', 'Retry', 'next_try', 'pause', 'waiting_class', 'patient', 'check_waits']
-
 email_utils: Any
 def retry_after(headers: Any) -> float | None:
     """Return how long a response asks to wait

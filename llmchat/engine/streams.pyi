@@ -6,7 +6,6 @@ from typing import Any, Self
 from weakref import WeakSet
 
 __all__ = ['stream_states', 'open_streams', 'Reading', 'close_streams', 'Stream', 'AsyncLoop', 'nothing', 'AsyncStream', 'PartReading', 'Part', 'Parts', 'AsyncPart', 'AsyncPartsLoop', 'AsyncParts']
-
 stream_states: Any
 class Reading:
     """How far a stream is read, in words"""

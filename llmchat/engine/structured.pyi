@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterator
 from llmchat.engine.drivers import Flow
+from llmchat.protocol.schemas import Tool
 from typing import Any
 
 __all__ = ['ReplyError', 'until_fits', 'forced', 'called', 'schemas_in', 'contains_itself', 'is_closed', 'lifted_descriptions', 'ReplyType', 'json_objects', 'natively', 'parsed']
-
 class ReplyError(ValueError):
     """A reply that does not hold what was asked for"""
     reply: Any
@@ -45,7 +45,7 @@ class ReplyType:
     wrapped: Any
     schema: Any
     native: Any
-    tool: Any
+    tool: Tool
     def __init__(self, T: Any) -> None: ...
     @property
     def settings(self) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from concurrent.futures import Future
 from typing import Any
 
 __all__ = ['in_thread', 'drop_result', 'waker', 'async_in_thread', 'async_call', 'named']
-
 def in_thread(f: Callable[[], Any]) -> Future[Any]:
     """Call `f` in a thread of its own, with the context variables of here"""
 def drop_result(job: Future[Any]) -> None:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 __all__ = ['Found', 'max_parts', 'max_result', 'cut_off', 'plain', 'to_json', 'data_text', 'text_blocks', 'is_result_block', 'result_block', 'parts_of', 'figure_of', 'named_blocks', 'listed_blocks', 'has_pictures', 'blocks_of', 'Pieces', 'gather', 'async_gather', 'ToolResult', 'to_content', 'without_blanks', 'stated_content', 'joined_content', 'error_content', 'cut_text', 'cut_content', 'tool_result', 'as_error', 'check_result', 'not_run']
-
 log: Any
 def plain(o: Any) -> Any:
     """Return what stands in JSON for an object that has no such form"""
@@ -41,7 +40,7 @@ def blocks_of(o: Any, shown: list[Any]) -> list[dict[str, Any]] | None:
 max_parts: int
 class Pieces(list[Any]):
     """What a generator or another iterator gave"""
-    more: bool
+    more: bool = ...
 def gather(o: Iterator[Any]) -> Pieces:
     """Read an iterator to its end, and close it"""
 async def async_gather(o: AsyncIterator[Any]) -> Pieces:

@@ -8,7 +8,6 @@ from typing import Any, TypeVar, overload
 
 _T = TypeVar('_T')
 __all__ = ['schemas_of', 'Toolbox', 'mk_box', 'outcome', 'async_outcome', 'declined', 'run_call', 'mk_funcres', 'parallel_groups', 'run_calls', 'tool_messages', 'mk_toolres', 'server_tool', 'search_conf', 'fetch_conf']
-
 def schemas_of(tools: Iterable[Tool]) -> Schemas:
     """Return what the model receives for tools; `ValueError` for two of one name"""
 class Toolbox:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 __all__ = ['places', 'by_place', 'Turn', 'turn_from', 'BaseChat', 'LimitReached', 'newest_results', 'open_calls']
-
 places: Any
 def by_place(chat: dict[str, Any], call: dict[str, Any]) -> tuple[dict[str, Any], ...]:
     """Return the settings of a call by place

@@ -6,7 +6,6 @@ from llmchat.engine.turns import BaseChat
 from typing import Any
 
 __all__ = ['last_turns', 'prompt_of', 'copied', 'draft_without', 'adopt', 'instead']
-
 def last_turns(chat: BaseChat, loop: bool, what: str='take back') -> int:
     """Return how many turns there are to take back; `ValueError` without any
 

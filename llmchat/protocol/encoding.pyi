@@ -4,7 +4,6 @@ from functools import cached_property
 from typing import Any, Literal, overload
 
 __all__ = ['orjson', 'required', 'not_in_body', 'plain_only', 'dumps', 'Schemas', 'fragment', 'body']
-
 orjson: Any
 def dumps(o: Any, **kw: Any) -> str:
     """Return compact JSON

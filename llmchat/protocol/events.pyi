@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 __all__ = ['pydantic_core', 'call_kinds', 'read_error', 'read_event', 'Decoder', 'OneObject', 'need', 'check_start', 'check_block', 'check_sendable', 'check_reply', 'read_input', 'join_pieces', 'grown_fields', 'Builder', 'Thinking']
-
 def read_error(data: str) -> dict[str, Any]:
     """Return the event of an error, whatever its shape"""
 pydantic_core: Any

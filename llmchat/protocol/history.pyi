@@ -5,7 +5,6 @@ from llmchat.protocol.messages import Calls
 from typing import Any, NamedTuple
 
 __all__ = ['only_in_replies', 'server_calls', 'any_call', 'plain_text', 'plain_kinds', 'refused_field', 'request_fields', 'cannot_go', 'fitting', 'root_call', 'blocks_of', 'may_wait', 'left_open', 'without_calls', 'joined', 'calls_in', 'closed', 'within', 'capabilities', 'picture_size', 'Facts', 'facts', 'Dialog', 'check_numbers', 'names_container', 'noted', 'sendable', 'alive', 'field_at']
-
 def request_fields() -> dict[Any, set[str]]:
     """Return the fields that requests may have, by kind of block"""
 only_in_replies: Any
@@ -85,10 +84,10 @@ def facts(msg: dict[str, Any], unsent: Collection[tuple[str, str]]=...) -> Facts
     """Return what there is to know of a message; None for plain text. `unsent` is as for `fitting`"""
 class Dialog(Calls):
     """A conversation as its requests have it, and what they take from its replies beside their content"""
-    container: dict[str, Any] | None
     msgs: list[dict[str, Any]]
     facts: dict[int, Facts]
     unsent: Set[tuple[str, str]]
+    container: dict[str, Any] | None = ...
     def __init__(self, unsent: Set[tuple[str, str]]=...) -> None: ...
     def add(self, msg: dict[str, Any]) -> dict[str, Any]:
         """Take in the next message

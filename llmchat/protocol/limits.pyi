@@ -3,7 +3,6 @@
 from typing import Any
 
 __all__ = ['Json', 'max_image', 'max_side', 'few_pictures', 'max_request', 'max_messages', 'max_marks', 'min_budget', 'temp_range', 'ttls', 'max_requests', 'max_megabytes', 'max_media', 're_name', 're_key', 're_call', 're_id', 'versions', 'sampling_version', 'sampling', 'media_type', 'webp_size', 'jpeg_size', 'image_size', 'most_media', 'pdf_pages']
-
 Json = dict[str, Any]
 max_image: Any
 max_side: tuple[int, int]

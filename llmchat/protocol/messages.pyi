@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 __all__ = ['check_text', 'check_image', 'media_block', 'grey_image', 'array_image', 'image_bytes', 'image_block', 'picture_block', 'URL', 'url_block', 'file_text', 'path_block', 'is_upload', 'upload_block', 'mk_block', 'check_part', 'mk_blocks', 'sound_block', 'cache_last', 'reply_blocks', 'mk_msg', 'Calls', 'unique_ids', 'each_msg', 'mk_msgs', 'readable_block', 'as_messages', 'doc_source', 'mk_doc']
-
 def check_text(s: str, what: str='The content') -> str:
     """Return a text as it is; `ValueError` if it is blank, or not valid Unicode"""
 def check_image(data: bytes, what: str='The content') -> None:

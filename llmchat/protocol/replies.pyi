@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 __all__ = ['content_blocks', 'find_blocks', 'find_block', 'as_call', 'code_span', 'as_media', 'server_text', 'result_text', 'block_text', 'source_note', 'cited', 'read_reply', 'contents']
-
 def content_blocks(r: Any) -> list[Any]:
     """Return the blocks of a reply, a message or a list, as they are; `TypeError` for what has none"""
 def find_blocks(r: Any, kind: str | type='text') -> list[Any]:

@@ -5,7 +5,6 @@ from llmchat.protocol.history import Dialog, Facts
 from typing import Any, Literal, TypedDict
 
 __all__ = ['Effort', 'client_settings', 'other_names', 'effort_share', 'Noted', 'cannot', 'short_reply', 'reach', 'of_betas', 'Options', 'Settings', 'ChatSettings', 'ClientSettings', 'NewChat', 'check_names', 'stop_list', 'sampling_settings', 'can', 'effort_settings', 'budget_settings', 'mk_tool_choice', 'needs', 'check_able', 'pages', 'check_sides', 'check_media', 'long_wait', 'last_marks', 'budget_marks', 'remember', 'check_betas', 'check_settings', 'merge', 'mk_settings', 'with_messages', 'mk_request']
-
 Effort = Literal['low', 'medium', 'high', 'xhigh', 'max']
 class Options(TypedDict, total=False):
     """Settings of a call, next to its messages and its system prompt"""

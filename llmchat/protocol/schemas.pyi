@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar, overload
+from typing import Any, TypeVar, overload
 import inspect
 
 _T = TypeVar('_T')
 __all__ = ['weak_cache', 'field_comments', 'docstrings', 'described', 'tool_name', 'type_hints', 'parameters', 'is_typed_dict', 'fields_of', 'with_default', 'readable_type', 'field_type', 'arguments_type', 'add_docs', 'schema_of', 'Tool', 'check_keys', 'check_properties', 'check_name', 'ToolSchema', 'input_type', 'tool_parts', 'is_async', 'tool_of', 'mk_tool', 'parse_at', 'BadCall', 'complaint', 'check', 'bind']
-
 def weak_cache(make: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Remember what `make` made of an object, for as long as the object lives"""
 def field_comments(cls: type) -> dict[str, str]:
@@ -99,7 +98,6 @@ def check_name(f: Any) -> str:
     """Return the name of what can be a tool; `TypeError` or `ValueError` for what cannot"""
 class ToolSchema(dict[str, Any]):
     """What the model sees of a tool; known by identity"""
-    __hash__: ClassVar[Any]
 def input_type(f: Any) -> tuple[Any, dict[str, tuple[Any, inspect.Parameter]]]:
     """Return the type of the arguments of `f`, and its parameters, if it is not such a type itself"""
 def tool_parts(f: Any) -> tuple[Any, ToolSchema, tuple[str, ...]]:

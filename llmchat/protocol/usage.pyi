@@ -5,7 +5,6 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 __all__ = ['usage', 'Usage', 'plain_usage', 'count_at', 'usage_of', 'Cost', 'rates', 'price', 'total_price', 'price_variant', 'Ledger', 'UsageLog', 'usage_table']
-
 class Usage(NamedTuple):
     """Tokens and searches used by one or many replies; values add up with `+`"""
     inp: int = ...

@@ -8,7 +8,6 @@ from llmchat.sandbox.routes import Handler
 from typing import Any
 
 __all__ = ['custom_id_pattern', 'max_bytes', 'a_day', 'to_cancel', 'to_archive', 'with_batch', 'with_file', 'batch_routes', 'max_file', 'bad_name', 'file_routes', 'fitting', 'Held', 'hold', 'id_errors', 'check_batch', 'HeldBatch', 'batch_result', 'make_results', 'shown_batch', 'with_kept', 'file_pieces', 'read_form', 'put_file', 'coded_error', 'named_files', 'check_files']
-
 @dataclass(slots=True)
 class Held:
     """A request of a batch"""

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 import asyncio
 
+_T = TypeVar('_T')
 __all__ = ['Clock', 'ticks', 'RealClock', 'virtual_loop', 'run_virtual', 'Pace']
-
 class Clock:
     """A clock that stands still until it is turned"""
     now: float
@@ -36,18 +36,17 @@ def ticks() -> float:
     """Return the seconds of the running event loop's clock, or of the machine's"""
 class RealClock(Clock):
     """A clock that goes on by itself"""
-    def __init__(self, now: float | None=None) -> None:
-        """Args:
-            now: Seconds since 1970 at which it begins; None: now"""
     @property
     def now(self) -> float:
         """Seconds since 1970"""
     @now.setter
     def now(self, now: float) -> None: ...
+    def __init__(self, now: float | None=None) -> None:
+        """Args:
+            now: Seconds since 1970 at which it begins; None: now"""
     def wait(self, until: float) -> None: ...
     async def await_until(self, until: float) -> None: ...
 def virtual_loop() -> type[asyncio.AbstractEventLoop]: ...
-_T = TypeVar('_T')
 def run_virtual(coro: Coroutine[Any, Any, _T]) -> _T:
     """Run a coroutine in time that passes at once
 

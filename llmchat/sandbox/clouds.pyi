@@ -4,7 +4,6 @@ from llmchat.protocol.limits import Json
 from typing import Any
 
 __all__ = ['wrapped', 'frame_headers', 'unwrapped', 'frame_header', 'frame', 'as_amazon', 'cloud_client', 'bedrock', 'vertex', 'foundry']
-
 wrapped: Any
 def unwrapped(request: Any) -> Any:
     """Return a request out of its envelope

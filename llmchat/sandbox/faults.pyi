@@ -7,7 +7,6 @@ from random import Random
 from typing import Any
 
 __all__ = ['fault_kinds', 'cut_somewhere', 'no_json', 'mk_fault', 'is_streamed', 'Faults', 'pick_fault']
-
 Fault = Any
 Kind = Any
 def cut_somewhere(rng: Random, streamed: bool, then: Any=None) -> Cut:

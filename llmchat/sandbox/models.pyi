@@ -5,7 +5,6 @@ from llmchat.protocol.limits import Json
 from typing import Any
 
 __all__ = ['beside', 'fields', 'model_facts', 'fact_source', 'capabilities', 'mk_model', 'known_models', 'mk_models', 'find_known', 'as_of', 'listed']
-
 def model_facts() -> Json:
     """Return what is known of Claude's models
 

@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 import httpx2
 
 __all__ = ['kept_headers', 'path_of', 'without_tokens', 'parsed', 'mk_exchange', 'copied', 'keep_exchange', 'record', 'differences', 'Recording', 'replayed']
-
 _Client = TypeVar('_Client')
 def path_of(path: str, query: Any) -> str:
     """Return what two addresses of the same route have in common
@@ -68,7 +67,7 @@ def differences(old: Any, new: Any, at: str='') -> Iterator[str]:
         at: Where both stand"""
 class Recording:
     """The exchanges of a file; called with the body of a request, it answers as recorded"""
-    path: Any
+    path: Path
     lines: Any
     left: dict[str, list[Json]]
     def __init__(self, path: str | Path) -> None:

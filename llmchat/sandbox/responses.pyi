@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from llmchat.protocol.limits import Json
 from typing import Any
 
 __all__ = ['Reply', 'prefixes', 'direct', 'needed', 'message_fields', 'filled', 'late', 'totals', 'plain', 'reply_block', 'tool_use', 'message_fields_of', 'stop_reason', 'mk_reply', 'pieces', 'opened', 'deltas', 'started', 'mk_events', 'sse', 'Fail', 'Cut', 'Response', 'json_response', 'fail_response', 'whole_events', 'cut_response', 'mk_response', 'sandbox_error', 'for_author']
-
 Reply = Any
 def plain(o: Any) -> Any:
     """Return `o`, as a dict if it is an object of the SDK"""
@@ -99,7 +98,7 @@ class Fail:
     status: int = ...
     message: str | None = ...
     type: str | None = ...
-    headers: dict[str, str] = ...
+    headers: dict[str, str] = field(default_factory=dict)
     def body(self, request_id: str) -> Json:
         """Return the error in the API's shape"""
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ from llmchat.sandbox.rules import RequestView
 from typing import Any, NamedTuple
 
 __all__ = ['citable', 'bounds', 'most_strict', 'most_optional', 'most_unions', 'several', 'Media', 'media', 'gif', 'picture', 'pdf', 'large_image', 'no_base64', 'no_image', 'kind_of_image', 'no_pdf', 'most', 'many_pages', 'many_images', 'large_sides', 'sight', 'cited_documents', 'some_citations', 'citations', 'answer_format', 'strict_schemas', 'parts_of', 'cited_format', 'no_format', 'open_schema', 'bounded_schema', 'many_items', 'foreign_reference', 'schema_of_itself', 'many_strict_tools', 'many_optional', 'many_unions', 'kept', 'marks', 'many_marks', 'order_of_marks']
-
 class Media(NamedTuple):
     """A picture or PDF that is sent as base64"""
     at: str

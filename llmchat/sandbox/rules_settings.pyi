@@ -6,7 +6,6 @@ from llmchat.sandbox.rules import BlockAt, RequestView
 from typing import Any
 
 __all__ = ['levels', 'before', 'adaptive', 'small_budget', 'budget_above_max_tokens', 'no_thinking', 'kind_of_thinking', 'effort_without_thinking', 'no_effort', 'level_of_effort', 'deprecated_sampling', 'range_of_temperature', 'two_kinds_of_sampling', 'thinks', 'temperature_while_thinking', 'top_p_while_thinking', 'top_k_while_thinking', 'prefill', 'no_prefill', 'prefill_with_space', 'prefill_while_thinking']
-
 def small_budget(q: RequestView) -> Iterator[Json]: ...
 def budget_above_max_tokens(q: RequestView) -> Iterator[Json]: ...
 def no_thinking(q: RequestView, kind: str) -> str:

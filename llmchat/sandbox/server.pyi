@@ -4,11 +4,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from llmchat.protocol.limits import Json
-from llmchat.sandbox.clock import Clock, RealClock, run_virtual
+from llmchat.sandbox.clock import Clock, Pace, RealClock, run_virtual
 from llmchat.sandbox.faults import Faults
 from llmchat.sandbox.models import mk_model
 from llmchat.sandbox.passthrough import Passthrough
-from llmchat.sandbox.prompt_cache import est_tokens, request_tokens
+from llmchat.sandbox.prompt_cache import PromptCache, est_tokens, request_tokens
 from llmchat.sandbox.rate_limits import Limits
 from llmchat.sandbox.responses import Cut, Fail, Reply, Response, mk_events, mk_reply, reply_block, sse, tool_use
 from llmchat.sandbox.routes import Request
@@ -18,11 +18,14 @@ import anthropic
 import httpx2
 
 __all__ = ['homes', 'warmed', 'Sandbox', 'check_container', 'reserve', 'check_request', 'admit', 'routed', 'Clock', 'Cut', 'Fail', 'Faults', 'Passthrough', 'RealClock', 'Request', 'Response', 'est_tokens', 'mk_events', 'mk_model', 'mk_reply', 'reply_block', 'request_tokens', 'run_virtual', 'sse', 'tool_use']
-
 homes: Any
 class Sandbox:
     """A Claude API inside the process: scripted replies, the SDK's own clients"""
-    routes: Any
+    @property
+    def replies(self) -> Any:
+        """What is left of the script: a deque, or a function"""
+    @replies.setter
+    def replies(self, replies: Any) -> None: ...
     faults: Any
     requests: list[Request]
     model: str | None
@@ -32,11 +35,12 @@ class Sandbox:
     keys: Collection[str] | None
     batch_seconds: float
     clock: Any
-    pace: Any
-    cache: Any
+    pace: Pace
+    cache: PromptCache
     limits: Any
     state: dict[str, Json]
     home: Any
+    routes: Any = ...
     def __init__(self, replies: Reply | Iterable[Reply]=..., model: str | None=None, models: Iterable[Any] | None=None, faults: Any=None, limits: Json | None=None, delta: int | None=None, chunk: int | None=None, validate: bool=True, keys: Collection[str] | None=None, at: str | None=None, pace: Json | None=None, clock: Clock | None=None) -> None:
         """Args:
             replies: One a call, in order; or a function for all calls
@@ -51,11 +55,6 @@ class Sandbox:
             at: Day or time when the sandbox begins, such as '2026-11-01'; None: that of the models
             pace: Time that replies take, see `Pace`: `first` (seconds), `rate` (tokens a second)
             clock: Such as a `RealClock`; None: one that stands still"""
-    @property
-    def replies(self) -> Any:
-        """What is left of the script: a deque, or a function"""
-    @replies.setter
-    def replies(self, replies: Any) -> None: ...
     @cached_property
     def models(self) -> dict[str, Json]:
         """The models there are, by id"""

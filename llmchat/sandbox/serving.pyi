@@ -8,7 +8,6 @@ import h11
 import httpx2
 
 __all__ = ['next_event', 'read_http', 'send_http', 'answer_http', 'silence', 'reset', 'converse', 'serve_connection', 'listen', 'client_env', 'read_replies', 'read_pace', 'main']
-
 async def next_event(conn: h11.Connection, wire: Any) -> Any:
     """Return the next thing that a client says
 

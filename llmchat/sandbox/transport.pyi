@@ -8,7 +8,6 @@ from typing import Any
 import httpx2
 
 __all__ = ['rechunk', 'is_whole', 'paced_chunks', 'phases', 'play', 'http_response', 'async_play', 'read_whole', 'awaited', 'is_ours', 'retry_soon', 'transports', 'divert', 'async_divert']
-
 def rechunk(chunks: Any, size: int | None) -> Any:
     """Return the same bytes in chunks of a size
 

@@ -6,7 +6,6 @@ from llmchat.sandbox.rules import Refusal, RequestView
 from typing import Any
 
 __all__ = ['jsonschema', 'pydantic_core', 'core', 'taken_back', 'sendable_options', 'closed', 'request_schema', 'tagger', 'tags_of', 'compiled_node', 'compiled', 'what_is_wrong', 'misshapen', 'bad_schema', 'refused']
-
 jsonschema: Any
 pydantic_core: Any
 core: Any

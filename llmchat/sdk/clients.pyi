@@ -3,7 +3,6 @@
 from typing import Any
 
 __all__ = ['keys', 'ways', 'infos', 'need_model', 'is_local', 'environment_key', 'cli_settings', 'mk_cli', 'has_key', 'need_key']
-
 def need_model(model: Any) -> None:
     """Raise `TypeError` if `model` cannot be the id of a model
 

@@ -5,7 +5,6 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 __all__ = ['shared', 'most_shared', 'new_connections', 'PerProcess', 'in_new_process', 'running_loop', 'keep_open', 'begin', 'first_used_in', 'PerLoop', 'environment', 'hashable', 'sharing_key', 'new_connection', 'connection']
-
 def new_connections(cli: Any) -> Any:
     """Return an SDK client for another process or event loop
 
@@ -16,11 +15,11 @@ def new_connections(cli: Any) -> Any:
         One with the same settings; `cli` itself where its HTTP client is not the SDK's default"""
 class PerProcess:
     """Gives the SDK client for this process: the one that it began with, or in a forked child another"""
-    shared: bool
     cli: Any
     again: Callable[[Any], Any]
     ours: bool
     here: Any
+    shared: bool = ...
     def __init__(self, cli: Any, again: Callable[[Any], Any]=..., ours: bool=True) -> None:
         """Args:
             cli: The SDK client to begin with

@@ -3,7 +3,6 @@
 from typing import Any, NamedTuple
 
 __all__ = ['error_types', 'ErrorType', 'error_class', 'error_type', 'stream_error', 'error_status', 'stream_broken_error', 'short_repr', 'not_a_reply_error']
-
 class ErrorType(NamedTuple):
     """How HTTP, the SDK and the API express one type of error"""
     status: int

@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 from typing import Any, overload
-import anthropic as anthropic
-import anyio as anyio
-import asyncio as asyncio
-import httpx2 as httpx2
-import pydantic as pydantic
+import anthropic
+import anyio
+import asyncio
+import httpx2
+import pydantic
 
 __all__ = ['models', 'LazyModule', 'Models', 'find_model', 'default_model', 'anthropic', 'httpx2', 'pydantic', 'anyio', 'asyncio']
-
 class LazyModule:
     """A module that is imported when one of its names is first used"""
+    __name__: str
     def __init__(self, name: str) -> None: ...
     def __getattr__(self, k: str) -> Any: ...
 class Models(Sequence[str]):

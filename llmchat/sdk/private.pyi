@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any
 
 __all__ = ['private', 'Private', 'owners', 'gone']
-
 @dataclass(frozen=True)
 class Private:
     """A name that a package does not publish, and that we use"""

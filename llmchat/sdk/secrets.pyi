@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 __all__ = ['own_values', 'pickle', 'named_secrets', 'url_secrets', 'http_secrets', 'forms_of', 'header_texts', 'is_word', 'named_values', 'secrets', 'redact', 'all_errors', 'http_messages', 'redact_http', 'redact_error', 'check_picklable']
-
 def named_secrets(pairs: Any) -> list[Any]:
     """Return the values of headers or parameters that have the name of a secret"""
 def url_secrets(url: Any) -> list[Any]:

@@ -3,7 +3,6 @@
 from typing import Any
 
 __all__ = ['trace', 'posts', 'only_text', 'read_message']
-
 trace: Any
 def posts(cli: Any) -> bool:
     """May a request be sent without the SDK's `messages.create`? A tracer may be set at any time, so ask for each one
