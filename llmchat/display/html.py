@@ -23,8 +23,7 @@ from typing import Any
 from urllib.parse import quote
 
 from .. import __version__
-from .notebook import (
-    by_turn, count, inline, show_chat, Spent, spent_line, title_html, total_spent)
+from .notebook import by_turn, count, inline, show_chat, Spent, spent_line, title_html, total_spent
 from .parts import DisplayMessage, DisplayPart, marks, no_marks, read_history
 from ..engine.storage import page_block, write_file
 from ..protocol.replies import contents
@@ -43,11 +42,10 @@ def highlight(code: str, lang: str = '', attrs: str = '') -> str:
     return pygments.highlight(code, lexer, formatters.HtmlFormatter(nowrap=True))
 
 # %% ../../nbs/display/03_html.ipynb #f6194c0d
-_note = r'<sup><a href="#note-\1" aria-label="Note \1">\1</a></sup>'
-
 def text_html(t: Any) -> str:
     "Write text, with links where footnotes are marked"
-    return marks.sub(_note, escape(t.content, quote=False))
+    note = r'<sup><a href="#note-\1" aria-label="Note \1">\1</a></sup>'
+    return marks.sub(note, escape(t.content, quote=False))
 
 # %% ../../nbs/display/03_html.ipynb #ea8a07ce
 def table_html(t: Any) -> str:

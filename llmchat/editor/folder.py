@@ -112,7 +112,7 @@ def load_bytes(fd: int, name: str, max_bytes: int, edit: bool = False) -> tuple[
 class TextFile:
     "The text of a file, and how it is stored"
     text: str # With its own line breaks
-    raw: bytes = b'' # All of it as it was read
+    raw: bytes = b'' # All of it as it was read, with its byte order mark
     stat: os.stat_result | None = None # Owner, permissions and so on; None: a new file
 
 # %% ../../nbs/editor/00_folder.ipynb #1545f469
