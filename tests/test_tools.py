@@ -1,5 +1,5 @@
 "Tools: from functions to schemas that the SDK takes, from JSON to arguments, from values to results"
-import asyncio, dataclasses, enum, functools, io, json, logging, threading
+import asyncio, dataclasses, enum, functools, inspect, io, json, logging, threading
 from base64 import b64encode
 from collections.abc import Sequence
 from datetime import date, datetime, time as clock, timedelta
@@ -548,6 +548,21 @@ def test_every_call_of_a_reply_has_one_result():
 def test_a_tool_in_hand_is_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError): mk_tool(add).timeout = 3
     assert isinstance(mk_tool(add), Tool)
+
+def test_making_a_tool_of_a_function_reads_no_source_of_a_class(monkeypatch):
+    "To find a class in a file takes ten times as long as all the rest"
+    sought, real = [], inspect.getsource
+    monkeypatch.setattr(inspect, 'getsource', lambda o: sought.append(o) or real(o))
+    def f(a: int, # A number
+        b: str = 'x'): "F"
+    @dataclasses.dataclass
+    class Order:
+        "An order"
+        n: int # How many
+    assert mk_tool(f).schema['input_schema']['properties']['a']['description'] == 'A number'
+    assert [o for o in sought if inspect.isclass(o)] == []
+    assert mk_tool(Order).schema['input_schema']['properties']['n']['description'] == 'How many'
+    assert [o for o in sought if inspect.isclass(o)] == [Order]
 
 def test_a_chat_sees_what_changes_in_its_tools():
     "Functions added, taken away, and a mark set by hand, after a call"

@@ -237,6 +237,7 @@ def arguments_type(name: str, params: dict[str, tuple[Any, inspect.Parameter]], 
     from typing_extensions import TypedDict
     T = TypedDict(name, {k: field_type(T, p, docs.get(k)) for k, (T, p) in params.items()}) # type: ignore[misc]
     T.__doc__, T.__pydantic_config__ = about, pydantic.ConfigDict(extra=extra)
+    T.__module__ = 'builtins' # It has no source, in which nobody shall look for comments
     return T
 
 # %% ../../nbs/protocol/05_schemas.ipynb #7d0772ab
