@@ -6,7 +6,8 @@ from llmchat.protocol.limits import Json
 from llmchat.sandbox.clock import Clock
 from typing import Any
 
-__all__ = ['most_of_a_file', 'lifetimes', 'lookback', 'counted_chars', 'est_tokens', 'request_tokens', 'input_usage', 'mark_of', 'Block', 'mk_block', 'prompt_blocks', 'part_seeds', 'Prefix', 'prefixes', 'can_mark', 'breakpoints', 'PromptCache', 'miss_reason']
+__all__ = ['hashlib', 'most_of_a_file', 'lifetimes', 'lookback', 'counted_chars', 'est_tokens', 'request_tokens', 'input_usage', 'mark_of', 'Block', 'mk_block', 'prompt_blocks', 'part_seeds', 'Prefix', 'prefixes', 'can_mark', 'breakpoints', 'PromptCache', 'miss_reason']
+hashlib: Any
 most_of_a_file: int
 def counted_chars(text: str) -> int:
     """Return the number of characters that count

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from collections.abc import Iterator
-from hashlib import sha256
 from itertools import takewhile
 from typing import Any
 
@@ -18,17 +17,19 @@ from .models import find_known, known_models
 from .rules import BlockAt, hi, Json, RequestView, rule, text, Turn
 from ..protocol.limits import (
     min_budget, re_call, re_id, re_key, re_name, sampling_version)
+from ..sdk.lazy import LazyModule
 
 # %% auto #0
-__all__ = ['only', 'mark', 'paper', 'cited', 'server_calls', 'by_code', 'beta_tools', 'screen', 'advisor', 'user', 'assistant',
-           'call', 'result', 'wrong_role', 'lone_system_message', 'thought', 'final_thinking', 'signature_of',
-           'signature', 'document_of_assistant', 'citations_of_user', 'whole', 'call_id', 'same_tool_use_id',
-           'length_of_called_name', 'called_name', 'is_result', 'exchanges', 'result_without_call', 'two_results',
-           'empty_error', 'call_without_result', 'server_call', 'server_result_without_call', 'waiting', 'is_call',
-           'made_by', 'server_call_without_result', 'code_that_is_not_there', 'no_container', 'tool', 'tool_name',
-           'same_tool_name', 'tool_schema', 'union_of_arguments', 'argument_name', 'all_deferred', 'unknown_reference',
-           'marked_deferred_tool', 'two_lists_of_domains', 'choice_without_tools', 'choice_of_no_tool', 'is_forced',
-           'forced_tool', 'forced_while_thinking', 'version_of_computer', 'length_of_advice']
+__all__ = ['only', 'hashlib', 'mark', 'paper', 'cited', 'server_calls', 'by_code', 'beta_tools', 'screen', 'advisor', 'user',
+           'assistant', 'call', 'result', 'wrong_role', 'lone_system_message', 'thought', 'final_thinking',
+           'signature_of', 'signature', 'document_of_assistant', 'citations_of_user', 'whole', 'call_id',
+           'same_tool_use_id', 'length_of_called_name', 'called_name', 'is_result', 'exchanges', 'result_without_call',
+           'two_results', 'empty_error', 'call_without_result', 'server_call', 'server_result_without_call', 'waiting',
+           'is_call', 'made_by', 'server_call_without_result', 'code_that_is_not_there', 'no_container', 'tool',
+           'tool_name', 'same_tool_name', 'tool_schema', 'union_of_arguments', 'argument_name', 'all_deferred',
+           'unknown_reference', 'marked_deferred_tool', 'two_lists_of_domains', 'choice_without_tools',
+           'choice_of_no_tool', 'is_forced', 'forced_tool', 'forced_while_thinking', 'version_of_computer',
+           'length_of_advice']
 
 # %% ../../nbs/sandbox/02_rules_dialog.ipynb #8b4ddcd7
 def user(*blocks: Any) -> Json:
@@ -78,13 +79,15 @@ def final_thinking(q: RequestView) -> Iterator[Json]:
         if 'thinking' in (kind := m['content'][-1]['type']): yield dict(i=i, kind=kind)
 
 # %% ../../nbs/sandbox/02_rules_dialog.ipynb #072bf60b
+hashlib: Any = LazyModule('hashlib') # It takes long to import
+
 mark = b64encode(b'sandbox: ').decode() # How signatures of a sandbox begin
 
 def signature_of(
     thinking: str # Text of a thought
 ) -> str:
     "Return the signature of a thought that a sandbox had"
-    return mark + b64encode(sha256(thinking.encode(errors='surrogatepass')).digest()).decode()
+    return mark + b64encode(hashlib.sha256(thinking.encode(errors='surrogatepass')).digest()).decode()
 
 @rule('{at}: Invalid `signature` in `thinking` block', 'quoted',
     dict(messages=[hi, assistant(thought(signature=signature_of('Well.')), text('Yes.')), hi]))

@@ -6,7 +6,7 @@ from llmchat.sandbox.rules import BlockAt, RequestView
 from typing import Any
 import re
 
-__all__ = ['only', 'mark', 'paper', 'cited', 'server_calls', 'by_code', 'beta_tools', 'screen', 'advisor', 'user', 'assistant', 'call', 'result', 'wrong_role', 'lone_system_message', 'thought', 'final_thinking', 'signature_of', 'signature', 'document_of_assistant', 'citations_of_user', 'whole', 'call_id', 'same_tool_use_id', 'length_of_called_name', 'called_name', 'is_result', 'exchanges', 'result_without_call', 'two_results', 'empty_error', 'call_without_result', 'server_call', 'server_result_without_call', 'waiting', 'is_call', 'made_by', 'server_call_without_result', 'code_that_is_not_there', 'no_container', 'tool', 'tool_name', 'same_tool_name', 'tool_schema', 'union_of_arguments', 'argument_name', 'all_deferred', 'unknown_reference', 'marked_deferred_tool', 'two_lists_of_domains', 'choice_without_tools', 'choice_of_no_tool', 'is_forced', 'forced_tool', 'forced_while_thinking', 'version_of_computer', 'length_of_advice']
+__all__ = ['only', 'hashlib', 'mark', 'paper', 'cited', 'server_calls', 'by_code', 'beta_tools', 'screen', 'advisor', 'user', 'assistant', 'call', 'result', 'wrong_role', 'lone_system_message', 'thought', 'final_thinking', 'signature_of', 'signature', 'document_of_assistant', 'citations_of_user', 'whole', 'call_id', 'same_tool_use_id', 'length_of_called_name', 'called_name', 'is_result', 'exchanges', 'result_without_call', 'two_results', 'empty_error', 'call_without_result', 'server_call', 'server_result_without_call', 'waiting', 'is_call', 'made_by', 'server_call_without_result', 'code_that_is_not_there', 'no_container', 'tool', 'tool_name', 'same_tool_name', 'tool_schema', 'union_of_arguments', 'argument_name', 'all_deferred', 'unknown_reference', 'marked_deferred_tool', 'two_lists_of_domains', 'choice_without_tools', 'choice_of_no_tool', 'is_forced', 'forced_tool', 'forced_while_thinking', 'version_of_computer', 'length_of_advice']
 def user(*blocks: Any) -> Json:
     """Return a user's message of some blocks"""
 def assistant(*blocks: Any) -> Json:
@@ -21,6 +21,7 @@ def lone_system_message(q: RequestView) -> Iterator[Json]: ...
 def thought(**kw: Any) -> Json:
     """Return a block of thinking"""
 def final_thinking(q: RequestView) -> Iterator[Json]: ...
+hashlib: Any
 mark: Any
 def signature_of(thinking: str) -> str:
     """Return the signature of a thought that a sandbox had

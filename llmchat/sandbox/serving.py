@@ -7,7 +7,7 @@ Docs: https://llmchat-owner.github.io/llmchat/sandbox/serving.html.md"""
 # %% ../../nbs/sandbox/16_serving.ipynb #5f6e0baa
 from __future__ import annotations
 
-import argparse, json, runpy, socket, struct
+import json, runpy, socket, struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -201,7 +201,8 @@ def main(
     argv: Sequence[str] | None = None, # None: those of the process
 ) -> None:
     "Serve a sandbox from a terminal"
-    parser = argparse.ArgumentParser('python -m llmchat.sandbox', description='Serve a Claude API for tests.')
+    from argparse import ArgumentParser
+    parser = ArgumentParser('python -m llmchat.sandbox', description='Serve a Claude API for tests.')
     parser.add_argument('--replies', metavar='FILE', help='.py that defines `replies`, or a list in .json')
     parser.add_argument('--port', type=int, default=0, help='default: any that is free')
     parser.add_argument('--pace', type=read_pace, metavar='first=0.5,rate=70',

@@ -10,7 +10,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
-from email.utils import formatdate
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +20,8 @@ from .routes import Request
 from ..sdk.lazy import LazyModule
 
 # %% auto #0
-__all__ = ['rechunk', 'is_whole', 'paced_chunks', 'phases', 'play', 'http_response', 'async_play', 'read_whole', 'awaited',
-           'is_ours', 'retry_soon', 'transports', 'divert', 'async_divert']
+__all__ = ['email_utils', 'rechunk', 'is_whole', 'paced_chunks', 'phases', 'play', 'http_response', 'async_play', 'read_whole',
+           'awaited', 'is_ours', 'retry_soon', 'transports', 'divert', 'async_divert']
 
 # %% ../../nbs/sandbox/14_transport.ipynb #9cc9eb1c
 if TYPE_CHECKING:
@@ -92,6 +91,8 @@ def play(
     if res.error: raise res.error
 
 # %% ../../nbs/sandbox/14_transport.ipynb #419b26f8
+email_utils: Any = LazyModule('email.utils') # It takes long to import
+
 def http_response(
     sb: Any, # The sandbox
     res: Any, # `Response`, or what is passed on as it is
@@ -103,7 +104,7 @@ def http_response(
     if isinstance(res, BaseException): raise res
     if isinstance(res, httpx2.Response): return res
     with sb._lock: limits = req.limits.headers() if req.asks else {}
-    headers = dict(date=formatdate(sb.clock.now, usegmt=True)) | limits | res.headers | {'request-id': req.id}
+    headers = dict(date=email_utils.formatdate(sb.clock.now, usegmt=True)) | limits | res.headers | {'request-id': req.id}
     return httpx2.Response(res.status, headers=headers, content=res.chunks[0] if whole else player(sb, res, req))
 
 # %% ../../nbs/sandbox/14_transport.ipynb #aa7ce069

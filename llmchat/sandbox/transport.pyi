@@ -7,7 +7,7 @@ from llmchat.sandbox.routes import Request
 from typing import Any
 import httpx2
 
-__all__ = ['rechunk', 'is_whole', 'paced_chunks', 'phases', 'play', 'http_response', 'async_play', 'read_whole', 'awaited', 'is_ours', 'retry_soon', 'transports', 'divert', 'async_divert']
+__all__ = ['email_utils', 'rechunk', 'is_whole', 'paced_chunks', 'phases', 'play', 'http_response', 'async_play', 'read_whole', 'awaited', 'is_ours', 'retry_soon', 'transports', 'divert', 'async_divert']
 def rechunk(chunks: Any, size: int | None) -> Any:
     """Return the same bytes in chunks of a size
 
@@ -46,6 +46,7 @@ def play(sb: Any, res: Response, req: Request) -> Iterator[bytes]:
     Args:
         sb: The sandbox
         req: Which it answers"""
+email_utils: Any
 def http_response(sb: Any, res: Any, req: Request, whole: bool, player: Callable[..., Any]) -> httpx2.Response:
     """Return a response for the transport of the SDK
 
