@@ -1,8 +1,9 @@
 "What a history keeps and its requests leave out: open server calls, fields of replies, containers, breakpoints"
 from copy import deepcopy
+from unittest.mock import MagicMock
 
 import pytest
-from common import FORCED, MODEL, both
+from common import FORCED, MODEL, both, message
 from llmchat import Chat, Client, Sandbox, mk_msg, mk_msgs
 from llmchat.protocol.requests import mk_request
 from llmchat.protocol.history import sendable
@@ -322,3 +323,39 @@ def test_an_edit_within_a_reply_is_sent_as_it_is_now():
     chat.h[1]['content'][0]['text'] = 'Rome.'
     chat('And?')
     assert [q.body['messages'][1]['content'] for q in sb.requests] == [[dict(type='text', text=t)] for t in ('Paris.', 'Rome.')]
+
+# ---- what a chat knows of its history, and what others see of that
+
+def add(a: int) -> int:
+    "Adds one"
+    return a + 1
+
+@both
+def test_a_call_that_is_put_into_the_last_message_by_hand_runs(way):
+    "Although the message is the same object, which was read before there was a call in it"
+    sb = Sandbox(['Hi', 'Two.'], models=FORCED)
+    chat = way.Chat(MODEL, way.sdk(sb), tools=[add])
+    way.call(chat, 'Hello')
+    chat.h[-1]['content'] = [tool_use('add', a=1)]
+    chat.h[-1]['content'][0]['id'] = 'toolu_1'
+    way.call(chat)
+    assert sb.requests[-1].body['messages'][-1]['content'] == [dict(type='tool_result', tool_use_id='toolu_1', content='2')]
+
+@both
+def test_a_reply_without_calls_that_goes_on_from_calls_has_no_results(way):
+    "The model is told what is wrong, and not sent an empty message"
+    call = tool_use('add', a=1) | dict(id='toolu_1')
+    sb = Sandbox(['No.', dict(content=[tool_use('add', a=2)])], models=FORCED, validate=False)
+    h = ['x', dict(role='assistant', content=[call])]
+    assert way.call(way.Client(MODEL, way.sdk(sb)).structured, h, add, retries=1) == [3]
+    assert 'The model made no call.' in str(sb.requests[-1].body['messages'][-1])
+
+def test_a_stand_in_for_the_sdk_keeps_the_messages_that_it_was_given():
+    "A list that it notes does not grow with the chat"
+    cli = MagicMock(base_url='https://api.anthropic.com', api_key='k', auth_token=None)
+    cli.with_options.return_value = cli.copy.return_value = cli
+    cli.messages.create.side_effect = lambda **kw: message('Hi')
+    del cli.models
+    chat = Chat(MODEL, cli)
+    for pr in 'abc': chat(pr)
+    assert [len(c.kwargs['messages']) for c in cli.messages.create.call_args_list] == [1, 3, 5]

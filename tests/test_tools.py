@@ -567,6 +567,13 @@ def test_a_chat_sees_what_changes_in_its_tools():
     assert [*parallel_groups(box().ns.values())] == [0]
     f.parallel = False
     assert [*parallel_groups(box().ns.values())] == ['shared']
+    chat.settings['tools'][:] = [g]
+    box()
+    chat.settings['tools'][:] = [f]
+    assert [*parallel_groups(box().ns.values())] == ['shared']
+    del f.parallel
+    assert [*parallel_groups(box().ns.values())] == [0]
+    f.parallel = False
     chat.settings['tools'].append(g)
     assert [*box().ns] == ['f', 'g']
     chat.settings['tools'][:] = [g, f]

@@ -150,9 +150,8 @@ def __call__(self: Exchange, msgs: list[Any], more: Any = None, keep: Callable[.
     r = yield from self.reply(msgs, self.request(msgs, more=more), more)
     if self.prefill: self.dialog.forget(msgs) # The prefill is a part of the reply
     reply = self.dialog.add(mk_msg(r))
-    if not self.dialog.ids: return r, [reply] if reply['content'] else []
+    if not self.dialog.ids or not (calls := calls_in(reply)): return r, [reply] if reply['content'] else []
     self.dialog.settle()
-    calls = calls_in(reply)
     off = r.stop_reason in cut_off or (self.settings | more).get('tool_choice') is False
     if off: results = [not_run(c, r.stop_reason) for c in calls]
     else: results = yield from self.results([*msgs, reply], calls, box, keep=keep, **run)

@@ -275,7 +275,7 @@ def _ready(self: BaseChat, msg: dict[str, Any] | None, exchange: Exchange, more:
     "Run the calls that wait; `ValueError` for newest results that no request can hold"
     read = self._dialog.msgs # Since the call began; what was changed within it after that is seen with the request
     if len(read) != len(self.h) or read[-1] is not self.h[-1]: self._dialog.read(self.h, 'chat.h')
-    if self._dialog.ids and (calls := open_calls(self.h, msg)):
+    if calls := open_calls(self.h, msg):
         results = yield from self._answer(calls, exchange, more)
         self._put(len(self.h), dict(role='user', content=results))
     made, model = self._made_results
@@ -355,7 +355,8 @@ def _toolbox(self: BaseChat, tools: Any) -> Toolbox:
     (known, box), tools = self._known_box, tools or []
     if box and len(known) == len(tools) and all(map(is_, known, tools)): return box
     box = mk_box(tools)
-    self._known_box = (*tools,), box if all(map(callable, tools)) else None
+    kept = all(callable(f) and getattr(f, 'parallel', True) for f in tools) # A mark may be taken away again
+    self._known_box = (*tools,), box if kept else None
     return box
 
 # %% ../../nbs/engine/13_turns.ipynb #2a77837c

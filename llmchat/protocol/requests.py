@@ -297,8 +297,7 @@ reach = 20 # Blocks that the API looks at, up to a breakpoint
 
 def remember(req: dict[str, Any], prefill: bool, free: int) -> None:
     "Put breakpoints where the API's own does not do: before a prefill, and where the request before ended, far back"
-    req['messages'] = msgs = [*req['messages']]
-    ttl = req['cache_control'].get('ttl')
+    msgs, ttl = req['messages'], req['cache_control'].get('ttl')
     end = len(msgs) - prefill
     at = [end - 1] if prefill else []
     if prefill: del req['cache_control']
@@ -378,7 +377,7 @@ def with_messages(
     "Make a request with messages; `ValueError` says what the model cannot do"
     if dialog.container: req = dialog.settings(req)
     notes = dialog.facts
-    req = req | dict(messages=dialog.messages(req.get('container')) if notes else dialog.msgs)
+    req = req | dict(messages=dialog.messages(req.get('container')) if notes else [*dialog.msgs])
     if info is not None: check_able(req, info, notes)
     if notes: check_sides([p for f in notes.values() for p in f.pictures])
     free = budget_marks(req, notes)
