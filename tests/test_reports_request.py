@@ -2,7 +2,7 @@
 from copy import deepcopy
 from unittest.mock import MagicMock
 
-import pytest
+import anthropic, pytest
 from common import FORCED, MODEL, both, message
 from llmchat import Chat, Client, Sandbox, mk_msg, mk_msgs
 from llmchat.protocol.requests import mk_request
@@ -359,3 +359,11 @@ def test_a_stand_in_for_the_sdk_keeps_the_messages_that_it_was_given():
     chat = Chat(MODEL, cli)
     for pr in 'abc': chat(pr)
     assert [len(c.kwargs['messages']) for c in cli.messages.create.call_args_list] == [1, 3, 5]
+
+@both
+def test_a_key_that_is_taken_away_is_missed(way):
+    "By us, who say what to do, also after a call that had it"
+    chat = way.Chat(MODEL, cli := way.sdk(Sandbox(lambda body: 'Hi')))
+    way.call(chat, 'Hello')
+    cli.api_key = None
+    with pytest.raises(anthropic.CredentialsError, match='no API key'): way.call(chat, 'Hello')

@@ -306,7 +306,7 @@ def _send(self: BaseClient, req: dict[str, Any], stream: bool = False, prefill: 
     b, began, r, sound, paid, err = Builder() if stream else None, time(), None, False, None, None
     if stream: show['prefill'] = prefill
     try:
-        if (cli := self.sdk) is not self._keyed:
+        if (cli := self.sdk) is not self._keyed or not getattr(cli, 'api_key', None):
             need_key(cli)
             self._keyed = cli
         sent = req if stream or req['max_tokens'] <= short_reply else self._timed(req)
