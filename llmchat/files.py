@@ -20,9 +20,7 @@ from .engine.request import BaseClient
 from .core import Client
 from .engine.drivers import Apply, Call, Flow
 from .protocol.messages import media_type
-from .sdk.clients import need_key
 from .sdk.lazy import anthropic
-from .sdk.secrets import redact_error
 
 # %% ../nbs/03_files.ipynb #fb4475ce
 def mk_upload(
@@ -57,11 +55,7 @@ class Files(BaseFiles):
 @patch
 def _run(self: BaseFiles, flow: Flow) -> Any:
     "Run a flow that needs a key; its errors show no secrets"
-    def safe() -> Flow:
-        need_key(self.c.sdk)
-        try: return (yield from flow)
-        except BaseException as e: redact_error(e, self.c.sdk); raise
-    return self.c._run(safe())
+    return self.c._run(self.c._guarded(flow))
 
 # %% ../nbs/03_files.ipynb #17c9e50c
 @patch

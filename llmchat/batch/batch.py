@@ -28,8 +28,6 @@ from ..protocol.encoding import dumps
 from ..protocol.requests import can, mk_request, Settings
 from .results import dialog, NoResult, pairs, read_prompts, Result, write_results
 from ..sdk.lazy import anthropic
-from ..sdk.clients import need_key
-from ..sdk.secrets import redact_error
 from .runner import AsyncBody, Body, Runner
 from ..engine.structured import ReplyType
 from ..engine.tools import mk_box
@@ -153,12 +151,11 @@ def _prepared(self: BaseBatch) -> Flow:
 @patch
 def _locked(self: BaseBatch, step: Callable[[], Flow]) -> Flow:
     "Take a step with the file locked; return what it returns, or this batch"
-    need_key(self.c.sdk)
-    try:
+    def work() -> Flow:
         with self.job.locked():
             yield from self._prepared()
-            res = yield from step()
-    except BaseException as e: redact_error(e, self.c.sdk); raise
+            return (yield from step())
+    res = yield from self.c._guarded(work())
     return self if res is None else res
 
 @patch

@@ -25,7 +25,6 @@ from ..protocol.requests import (
     check_able, check_media, check_names, mk_request, mk_settings, needs, Settings, with_messages)
 from ..sdk.clients import need_key
 from ..sdk.lazy import anthropic
-from ..sdk.secrets import redact_error
 
 # %% ../../nbs/engine/10_exchange.ipynb #2989c99b
 class Exchange:
@@ -103,18 +102,15 @@ def _ask(self: BaseClient, msgs: Any, stream: bool = False, cb: Any = None, even
 def _count(self: BaseClient, msgs: Any, sp: Any, tools: Any) -> Flow:
     "Make the flow of `count`"
     req = mk_request(self.model, msgs, sp=sp, tools=mk_box(tools).schemas)
-    return self._counted({k: v for k, v in req.items() if k != 'max_tokens'})
+    return self._guarded(self._counted({k: v for k, v in req.items() if k != 'max_tokens'}))
 
 @patch
 def _counted(self: BaseClient, req: dict[str, Any]) -> Flow:
     "Return how many tokens a request has"
-    need_key(self.sdk)
-    try:
-        try: r = yield Call('messages.count_tokens', req)
-        except unreadable as e: raise self._not_a_reply(e)
-        if isinstance(n := getattr(r, 'input_tokens', None), int): return n
-        raise self._not_a_reply(r)
-    except BaseException as e: redact_error(e, self.sdk); raise
+    try: r = yield Call('messages.count_tokens', req)
+    except unreadable as e: raise self._not_a_reply(e)
+    if isinstance(n := getattr(r, 'input_tokens', None), int): return n
+    raise self._not_a_reply(r)
 
 # %% ../../nbs/engine/10_exchange.ipynb #5d2a1b04
 @patch

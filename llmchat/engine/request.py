@@ -298,6 +298,14 @@ def _post(self: BaseClient, cli: Any, req: dict[str, Any], data: bytes, b: Build
             n += 1
             yield from pause(again, self._waits['on_retry'])
 
+# %% ../../nbs/engine/08_request.ipynb #06397bbb
+@patch
+def _guarded(self: BaseClient, flow: Flow) -> Flow:
+    "Run a flow of requests, which need a key; no error shows it"
+    need_key(self.sdk)
+    try: return (yield from flow)
+    except BaseException as e: redact_error(e, self.sdk); raise
+
 # %% ../../nbs/engine/08_request.ipynb #a331cd5a
 @patch
 def _send(self: BaseClient, req: dict[str, Any], stream: bool = False, prefill: str = '',
