@@ -150,9 +150,8 @@ def newest_results(h: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return find_blocks(h[-1], 'tool_result') if h and h[-1]['role'] == 'user' else []
 
 # %% ../../nbs/engine/13_turns.ipynb #d599006a
-def open_calls(h: list[dict[str, Any]], msg: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-    "Return the calls that a history ends with, and to which `msg` brings no result"
-    if not h or h[-1]['role'] != 'assistant' or not (calls := calls_in(h[-1])): return []
+def open_calls(calls: list[dict[str, Any]], msg: dict[str, Any] | None) -> list[dict[str, Any]]:
+    "Return the calls to which `msg` brings no result"
     done = {b['tool_use_id'] for b in find_blocks(msg, 'tool_result')} if msg else ()
     return [b for b in calls if b['id'] not in done]
 
@@ -164,7 +163,7 @@ def _start_of_turn(self: BaseChat, msg: dict[str, Any] | None,
     end = len(h)
     if msg is None and h and h[-1] is self._paused: return end - 1, [h[-1]]
     waiting = bool(h) and h[-1]['role'] == 'user'
-    if msg is None and (waiting or open_calls(h)): return end, []
+    if msg is None and (waiting or h and calls_in(h[-1])): return end, []
     if msg is None and self.cont_pr is None:
         raise ValueError('There is nothing to answer: give a prompt, or give the chat a `cont_pr` to go on with.')
     msg = msg or mk_msg(self.cont_pr)
@@ -275,7 +274,8 @@ def _ready(self: BaseChat, msg: dict[str, Any] | None, exchange: Exchange, more:
     "Run the calls that wait; `ValueError` for newest results that no request can hold"
     read = self._dialog.msgs # Since the call began; what was changed within it after that is seen with the request
     if len(read) != len(self.h) or read[-1] is not self.h[-1]: self._dialog.read(self.h, 'chat.h')
-    if calls := open_calls(self.h, msg):
+    calls = calls_in(self.h[-1]) if self.h[-1]['role'] == 'assistant' else []
+    if calls and (calls := open_calls(calls, msg)):
         results = yield from self._answer(calls, exchange, more)
         self._put(len(self.h), dict(role='user', content=results))
     made, model = self._made_results

@@ -122,5 +122,5 @@ class LimitReached(RuntimeError):
     """The chat has spent what it may: `max_cost` or `max_calls`"""
 def newest_results(h: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the results of calls that a history ends with"""
-def open_calls(h: list[dict[str, Any]], msg: dict[str, Any] | None=None) -> list[dict[str, Any]]:
-    """Return the calls that a history ends with, and to which `msg` brings no result"""
+def open_calls(calls: list[dict[str, Any]], msg: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """Return the calls to which `msg` brings no result"""

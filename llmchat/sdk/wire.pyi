@@ -2,18 +2,13 @@
 
 from typing import Any
 
-__all__ = ['trace', 'posts', 'only_text', 'read_message']
+__all__ = ['trace', 'posts', 'read_message']
 trace: Any
 def posts(cli: Any) -> bool:
     """May a request be sent without the SDK's `messages.create`? A tracer may be set at any time, so ask for each one
 
     Args:
         cli: An SDK client"""
-def only_text(r: Any) -> bool:
-    """Is there nothing but text in it, which can be sent back as it is?
-
-    Args:
-        r: A reply that was read strictly"""
 def read_message(response: Any) -> tuple[Any, bool]:
     """Read a reply; `ValueError` for JSON that is damaged
 
