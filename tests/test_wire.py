@@ -150,6 +150,9 @@ def test_nan_is_refused(bad):
     with pytest.raises(ValueError): Client(MODEL, sb.client())('Hi', extra_body=dict(top_p=bad))
     call = dict(type='tool_use', id='t1', name='f', input=dict(x=bad))
     with pytest.raises(ValueError, match=r'messages\[1\]'): Client(MODEL, sb.client())(['Hi', dict(role='assistant', content=[call]), 'More'])
+    block, tool = dict(type='text', text='Hi', mood=bad), dict(name='f', input_schema=dict(type='object'))
+    with pytest.raises(ValueError, match=r"messages\[0\]: a block of the type 'text'"): Client(MODEL, sb.client())([[block]])
+    with pytest.raises(ValueError): Client(MODEL, sb.client())('Hi', tools=[tool], tool_choice=dict(type='auto', x=bad))
     assert sb.requests == []
 
 def test_odd_replies_are_read_as_the_sdk_reads_them():

@@ -5,7 +5,7 @@ from llmchat.engine.drivers import Flow
 from llmchat.protocol.events import Builder, Decoder
 from typing import Any
 
-__all__ = ['unfit', 'as_message', 'readable_block', 'readable_part', 'decoder_of', 'events_in', 'typed_event', 'error_in_stream', 'read_to_end', 'behind_prefill', 'streamed', 'prefilled']
+__all__ = ['unfit', 'as_message', 'readable_block', 'readable_part', 'behind_prefill', 'prefilled', 'decoder_of', 'events_in', 'typed_event', 'error_in_stream', 'read_to_end', 'streamed']
 unfit: tuple[Any, Any, Any, Any, Any]
 def as_message(msg: dict[str, Any] | None) -> Any:
     """Return the SDK's `Message` from its dict"""
@@ -13,6 +13,10 @@ def readable_block(b: Any) -> bool:
     """Can this block of a reply be read?"""
 def readable_part(r: Any) -> Any:
     """Return the message in what cannot be sent back, with its readable blocks; None if it is no message"""
+def behind_prefill(text: str, prefill: str) -> str:
+    """Return the text behind a prefill; blanks that the prefill ends with may come back in it"""
+def prefilled(r: Any, prefill: str) -> Any:
+    """Return a reply whose text begins with `prefill`"""
 def decoder_of(response: Any) -> Decoder:
     """Return the decoder for the body of a response"""
 def events_in(piece: Any, decoder: Decoder) -> Iterable[Any]:
@@ -23,9 +27,5 @@ def error_in_stream(e: Any, response: Any) -> Exception:
     """Return the error for one that the SDK has met in a stream that it reads itself"""
 def read_to_end() -> Flow:
     """Read what follows the end of a message; nothing that happens there matters"""
-def behind_prefill(text: str, prefill: str) -> str:
-    """Return the text behind a prefill; blanks that the prefill ends with may come back in it"""
 def streamed(response: Any, b: Builder, prefill: str='', events: bool=False, thinking: bool=False) -> Flow:
     """Read a reply in pieces: yield its text, and thinking or the SDK's events if they are wanted; return the message"""
-def prefilled(r: Any, prefill: str) -> Any:
-    """Return a reply whose text begins with `prefill`"""

@@ -1,4 +1,4 @@
-"""One request and its reply: how it is sent, read, checked and counted
+"""What a client keeps, and one request: how it is sent, checked and counted
 
 Docs: https://llmchat-owner.github.io/llmchat/engine/request.html.md"""
 

@@ -1,4 +1,4 @@
-"""What the model receives of what a tool returns, or of an error
+"""How what a tool returns becomes text and blocks for the model
 
 Docs: https://llmchat-owner.github.io/llmchat/engine/tool_results.html.md"""
 
@@ -218,7 +218,7 @@ max_result = 100_000 # Characters of a result that the model receives
 
 # %% ../../nbs/engine/05_tool_results.ipynb #ce9f0f8a
 def cut_text(text: str, most: int, after: int = 0) -> str:
-    "Return the first `most` characters, with a note if there are more; `after` of them follow elsewhere"
+    "Return the first `most` characters, with a note if there are more; `after`: characters in later blocks"
     text = text.encode(errors='backslashreplace').decode()
     if len(text) <= most: return text
     return f'{text[:most]}\n[cut: these are the first {most:,} of {len(text) + after:,} characters]'

@@ -69,7 +69,7 @@ def error_content(e: Exception, name: str) -> str | list[dict[str, Any]]:
     """Return what the model receives for an error in the tool `name`"""
 max_result: int
 def cut_text(text: str, most: int, after: int=0) -> str:
-    """Return the first `most` characters, with a note if there are more; `after` of them follow elsewhere"""
+    """Return the first `most` characters, with a note if there are more; `after`: characters in later blocks"""
 def cut_content(content: Any, most: int) -> Any:
     """Return text or blocks with the first `most` characters of their text"""
 def tool_result(call: dict[str, Any], content: Any, failed: bool=False, most: int=...) -> dict[str, Any]:

@@ -143,7 +143,7 @@ def run_calls(calls: list[Any], box: Toolbox, parallel: bool = True, **kw: Any) 
 
 # %% ../../nbs/engine/06_tools.ipynb #1413ef72
 def tool_messages(r: Any, box: Toolbox, **kw: Any) -> Flow:
-    "Run the calls of a reply; return the messages that `mk_toolres` makes"
+    "Run the calls of a reply; return the reply as a message, and its results as another"
     calls = find_blocks(r, 'tool_use')
     results = (yield from run_calls(calls, box, **kw)) if calls else []
     return [mk_msg(r)] + ([mk_msg(results)] if results else [])

@@ -53,7 +53,7 @@ def parallel_groups(tools: Iterable[Any], parallel: bool=True) -> dict[Any, list
 def run_calls(calls: list[Any], box: Toolbox, parallel: bool=True, **kw: Any) -> Flow:
     """Run the calls of one reply; return their `tool_result` blocks, in order"""
 def tool_messages(r: Any, box: Toolbox, **kw: Any) -> Flow:
-    """Run the calls of a reply; return the messages that `mk_toolres` makes"""
+    """Run the calls of a reply; return the reply as a message, and its results as another"""
 def mk_toolres(r: Any, ns: Any=None, **kw: Any) -> list[dict[str, Any]]:
     """Return the reply as a message, and its calls' results as another
 

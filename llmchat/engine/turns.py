@@ -41,7 +41,7 @@ places = dict(cb=1, events=1, thinking=1, approve=2, parallel=2, max_result=2, m
 
 def by_place(
     chat: dict[str, Any], # Settings of a chat
-    call: dict[str, Any] # Those of a call, which come first; headers and what else is `extra_…` are merged
+    call: dict[str, Any] # Those of a call, which come first; those named `extra_…` are merged
 ) -> tuple[dict[str, Any], ...]: # For the request, its reply, its tools, and limits
     "Return the settings of a call by place"
     res: tuple[dict[str, Any], ...] = {}, {}, {}, {}
@@ -211,8 +211,6 @@ def _end(self: BaseChat) -> Any:
     flow.close()
     return io
 
-_counting = Lock() # One for all: it is held for microseconds
-
 # %% ../../nbs/engine/13_turns.ipynb #6bddd904
 @patch
 def _last_container(self: BaseChat) -> dict[str, Any] | None:
@@ -298,7 +296,7 @@ def _answer(self: BaseChat, calls: list[dict[str, Any]], exchange: Exchange, mor
 # %% ../../nbs/engine/13_turns.ipynb #5b74d2aa
 @patch
 def _take_refusal(self: BaseChat, e: BaseException) -> None:
-    "Put the reason in the place of results that the API has refused, and them into `results` of the error"
+    "Replace results that the API has refused by the reason; the error has them as `results`"
     refused = getattr(e, 'results', None)
     ids = {b['tool_use_id'] for b in refused} if isinstance(refused, list) else set()
     old = [b for b in newest_results(self.h) if b['tool_use_id'] in ids]
@@ -390,6 +388,8 @@ def _on_reply(self: BaseChat, r: Any, used: Any) -> None:
     if not used: return
     self._ledger.add(*used)
     self._turn_usage.append(used)
+
+_counting = Lock() # One for all chats: it guards `calls`, and is held for microseconds
 
 @patch
 def _began(self: BaseChat) -> None:

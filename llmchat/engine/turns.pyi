@@ -18,7 +18,7 @@ def by_place(chat: dict[str, Any], call: dict[str, Any]) -> tuple[dict[str, Any]
 
     Args:
         chat: Settings of a chat
-        call: Those of a call, which come first; headers and what else is `extra_…` are merged
+        call: Those of a call, which come first; those named `extra_…` are merged
 
     Returns:
         For the request, its reply, its tools, and limits"""

@@ -69,7 +69,7 @@ def adopt(
     draft: Any, # A copy that has other turns in place of the last ones
     n: int # How many they were
 ) -> None:
-    "Become as a draft is; `OSError` if the journal cannot be written, and then nothing changes"
+    "Take over history and turns of a draft; `OSError` if the journal cannot be written, and then nothing changes"
     new = draft._turns[len(chat._turns) - n:]
     at = min(t.start for t in chat._turns[-n:] + new)
     turns = [dict(at=t.start, old=t.replaced) | turn_data(t) for t in new]

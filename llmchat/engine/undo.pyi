@@ -35,7 +35,7 @@ def draft_without(chat: BaseChat, n: int) -> Any:
     Args:
         n: How many turns, from the end"""
 def adopt(chat: BaseChat, draft: Any, n: int) -> None:
-    """Become as a draft is; `OSError` if the journal cannot be written, and then nothing changes
+    """Take over history and turns of a draft; `OSError` if the journal cannot be written, and then nothing changes
 
     Args:
         chat: Is changed

@@ -38,14 +38,15 @@ class Schemas(list[dict[str, Any]]):
             if str(t.get('type')).startswith(k + '_')]
 
 def fragment(o: Any) -> Any:
-    "Return the JSON of what `orjson` does not write by itself; `TypeError` if that is for somebody else to do"
+    "Return the JSON of what `orjson` does not write by itself; `TypeError` for anything else"
     if isinstance(o, Schemas): return orjson.Fragment(o.json)
     raise TypeError(f'{type(o).__name__} has no JSON')
 
 # %% ../../nbs/protocol/06_encoding.ipynb #99eae670
 required = 'max_tokens', 'messages', 'model' # First in the body, as the SDK writes it; the rest by name
 not_in_body = {*required, 'timeout', 'extra_headers', 'extra_query', 'extra_body', 'user_profile_id', 'workspace_id'}
-plain_only = ('extra_body', 'metadata', 'output_config', 'thinking', 'container', 'diagnostics') # May hold NaN
+plain_only = ( # May hold NaN
+    'extra_body', 'metadata', 'output_config', 'thinking', 'container', 'diagnostics', 'tool_choice')
 
 def body(
     req: dict[str, Any], # Arguments of the SDK's `messages.create`

@@ -22,10 +22,10 @@ class Schemas(list[dict[str, Any]]):
         """Returns:
             Capabilities as the SDK's `ModelCapabilities` names them, and which tool"""
 def fragment(o: Any) -> Any:
-    """Return the JSON of what `orjson` does not write by itself; `TypeError` if that is for somebody else to do"""
+    """Return the JSON of what `orjson` does not write by itself; `TypeError` for anything else"""
 required: tuple[str, str, str]
 not_in_body: Any
-plain_only: tuple[str, str, str, str, str, str]
+plain_only: tuple[str, str, str, str, str, str, str]
 @overload
 def body(req: dict[str, Any], *, stream: Literal[True]) -> None:
     """Write the body of a request; `ValueError` for numbers that JSON does not have

@@ -72,7 +72,7 @@ def root_call(call: dict[str, Any]) -> Any:
 # %% ../../nbs/protocol/07_history.ipynb #95285237
 plain_text = [dict(type='text')]
 def blocks_of(msg: dict[str, Any]) -> list[dict[str, Any]]:
-    "Return the blocks of a message; a string is one, of which nobody here reads the text"
+    "Return the blocks of a message; a string counts as one block of text, without the text"
     return plain_text if isinstance(msg['content'], str) else msg['content']
 
 # %% ../../nbs/protocol/07_history.ipynb #75911b7e
@@ -221,11 +221,13 @@ def add(self: Dialog,
 
 # %% ../../nbs/protocol/07_history.ipynb #951ae5f7
 def check_numbers(msg: dict[str, Any], what: str) -> None:
-    "Raise `ValueError` for NaN and infinity in the input of a call: JSON does not have them"
+    "Raise `ValueError` for NaN and infinity in a block or in the input of a call: JSON does not have them"
     for b in within(msg['content']):
-        if 'input' not in b: continue
-        try: dumps(b['input'], allow_nan=False)
-        except ValueError as e: raise ValueError(f'{what}: the input of {b.get("name")!r} has no JSON: {e}') from e
+        if not (some := {k: v for k, v in b.items() if k == 'input' or isinstance(v, float)}): continue
+        try: dumps(some, allow_nan=False)
+        except ValueError as e:
+            where = f'the input of {b.get("name")!r}' if 'input' in b else f'a block of the type {b.get("type")!r}'
+            raise ValueError(f'{what}: {where} has no JSON: {e}') from e
         except TypeError: pass # It is for the SDK to write
 
 # %% ../../nbs/protocol/07_history.ipynb #af7f6040
@@ -304,7 +306,7 @@ def sendable(
 
 # %% ../../nbs/protocol/07_history.ipynb #38b8474f
 def alive(container: dict[str, Any]) -> bool:
-    "Has a container not expired?"
+    "Is a container still there?"
     try: return datetime.fromisoformat(container['expires_at']).timestamp() > time()
     except (KeyError, TypeError, ValueError): return True
 

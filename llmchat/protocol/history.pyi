@@ -25,7 +25,7 @@ def root_call(call: dict[str, Any]) -> Any:
     """Return the id of the call whose code has made this one; its own id if the model has made it"""
 plain_text: Any
 def blocks_of(msg: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the blocks of a message; a string is one, of which nobody here reads the text"""
+    """Return the blocks of a message; a string counts as one block of text, without the text"""
 def may_wait(call: dict[str, Any], turn: int, rest: list[tuple[int, dict[str, Any]]], container: bool) -> bool:
     """May a server tool call without result stand before the blocks `rest`, each with the number of its turn?"""
 def left_open(msgs: list[dict[str, Any]], container: bool=False) -> set[str]:
@@ -126,7 +126,7 @@ class Dialog(Calls):
     def kept(self) -> dict[str, Any]:
         """Return what a saved chat keeps of it, next to its turns"""
 def check_numbers(msg: dict[str, Any], what: str) -> None:
-    """Raise `ValueError` for NaN and infinity in the input of a call: JSON does not have them"""
+    """Raise `ValueError` for NaN and infinity in a block or in the input of a call: JSON does not have them"""
 def names_container(container: Any) -> bool:
     """Does this setting say in which container code runs? It may say only what a new one shall have"""
 def noted(msgs: list[dict[str, Any]], unsent: Collection[tuple[str, str]]=...) -> dict[int, Facts]:
@@ -145,7 +145,7 @@ def sendable(h: list[dict[str, Any]], container: Any=None, unsent: Collection[tu
     Returns:
         Message dicts; those in which nothing is left out are the same objects"""
 def alive(container: dict[str, Any]) -> bool:
-    """Has a container not expired?"""
+    """Is a container still there?"""
 refused_field: Any
 def field_at(msg: dict[str, Any], path: list[str]) -> tuple[str, str] | None:
     """Return kind of block and name of a field of a reply, by a path as `content.0.text.tone`; None if there is none"""

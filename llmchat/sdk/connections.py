@@ -39,7 +39,7 @@ class PerProcess:
         ours: bool = True # Was it made here? If not, it is not ours to close
     ) -> None:
         self.cli, self.again, self.ours = cli, again, ours
-        self.here: Any = cli # None until it is called
+        self.here: Any = cli # None after a fork, until it is called
         if ours: _made.add(self)
 
     def __call__(self) -> Any:

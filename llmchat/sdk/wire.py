@@ -1,4 +1,4 @@
-"""Requests that are written and replies that are read without the SDK, and when that is right
+"""When a request may be sent without the SDK's `messages.create`, and how its reply is read
 
 Docs: https://llmchat-owner.github.io/llmchat/sdk/wire.html.md"""
 
