@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Optional, TypeVar, Union
 from uuid import UUID
 
-import anthropic, pytest
+import anthropic, pydantic, pytest
 from anthropic.lib.tools import ToolError
 from hypothesis import given, strategies as st
 from jsonschema import Draft202012Validator
@@ -21,7 +21,7 @@ from llmchat import (AsyncClient, Chat, Client, Sandbox, ToolResult, mk_funcres,
     mk_toolres_async)
 from llmchat.sandbox.server import tool_use
 from llmchat.engine.tool_results import to_json
-from llmchat.protocol.schemas import input_type
+from llmchat.engine.structured import ReplyType
 from llmchat.engine.tools import bind, parallel_groups, Tool, Toolbox
 
 # ---- types, there and back
@@ -550,12 +550,21 @@ def test_a_tool_in_hand_is_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError): mk_tool(add).timeout = 3
     assert isinstance(mk_tool(add), Tool)
 
-def test_what_is_made_of_a_function_has_no_source_to_look_for():
+def test_the_file_of_a_class_is_parsed_only_if_it_may_hold_the_class(monkeypatch):
     "To find a class in its file takes ten times as long as all the rest of making a tool"
+    sought, real = [], inspect.getsource
+    monkeypatch.setattr(inspect, 'getsource', lambda o: sought.append(o) or real(o))
     def f(a: int, # A number
         b: str = 'x'): "F"
     assert mk_tool(f).schema['input_schema']['properties']['a']['description'] == 'A number'
-    with pytest.raises(TypeError): inspect.getfile(input_type(f)[0])
+    for T in list[int], Literal['a'], pydantic.create_model('Made', a=(int, 1)), TypedDict('Without', dict(x=int)): ReplyType(T)
+    assert [o for o in sought if inspect.isclass(o)] == []
+    @dataclasses.dataclass
+    class Order:
+        "An order"
+        n: int # How many
+    assert mk_tool(Order).schema['input_schema']['properties']['n']['description'] == 'How many'
+    assert {o for o in sought if inspect.isclass(o)} == {Order}
 
 def test_a_chat_sees_what_changes_in_its_tools():
     "Functions added, taken away, and a mark set by hand, after a call"

@@ -152,6 +152,9 @@ def test_nan_is_refused(bad):
     with pytest.raises(ValueError, match=r'messages\[1\]'): Client(MODEL, sb.client())(['Hi', dict(role='assistant', content=[call]), 'More'])
     block, tool = dict(type='text', text='Hi', mood=bad), dict(name='f', input_schema=dict(type='object'))
     with pytest.raises(ValueError, match=r"messages\[0\]: a block of the type 'text'"): Client(MODEL, sb.client())([[block]])
+    nested = dict(type='text', text='Hi', citations=[dict(type='char_location', start_char_index=bad)])
+    with pytest.raises(ValueError, match='a block of the type'): Client(MODEL, sb.client())(['Hi', dict(role='assistant', content=[nested]), 'x'])
+    with pytest.raises(ValueError): Client(MODEL, sb.client())('Hi', sp=[block])
     with pytest.raises(ValueError): Client(MODEL, sb.client())('Hi', tools=[tool], tool_choice=dict(type='auto', x=bad))
     assert sb.requests == []
 

@@ -46,7 +46,7 @@ def fragment(o: Any) -> Any:
 required = 'max_tokens', 'messages', 'model' # First in the body, as the SDK writes it; the rest by name
 not_in_body = {*required, 'timeout', 'extra_headers', 'extra_query', 'extra_body', 'user_profile_id', 'workspace_id'}
 plain_only = ( # May hold NaN
-    'extra_body', 'metadata', 'output_config', 'thinking', 'container', 'diagnostics', 'tool_choice')
+    'extra_body', 'metadata', 'output_config', 'thinking', 'container', 'diagnostics', 'tool_choice', 'system')
 
 def body(
     req: dict[str, Any], # Arguments of the SDK's `messages.create`
@@ -59,6 +59,6 @@ def body(
     if more := req.get('extra_body'): o |= more
     try:
         for k in plain_only:
-            if k in req: dumps(req[k], allow_nan=False)
+            if not isinstance(req.get(k, ''), str): dumps(req[k], allow_nan=False)
         return orjson.dumps(o, fragment, orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATACLASS)
     except TypeError: return None

@@ -25,7 +25,7 @@ def fragment(o: Any) -> Any:
     """Return the JSON of what `orjson` does not write by itself; `TypeError` for anything else"""
 required: tuple[str, str, str]
 not_in_body: Any
-plain_only: tuple[str, str, str, str, str, str, str]
+plain_only: tuple[str, str, str, str, str, str, str, str]
 @overload
 def body(req: dict[str, Any], *, stream: Literal[True]) -> None:
     """Write the body of a request; `ValueError` for numbers that JSON does not have

@@ -223,7 +223,8 @@ def add(self: Dialog,
 def check_numbers(msg: dict[str, Any], what: str) -> None:
     "Raise `ValueError` for NaN and infinity in a block or in the input of a call: JSON does not have them"
     for b in within(msg['content']):
-        if not (some := {k: v for k, v in b.items() if k == 'input' or isinstance(v, float)}): continue
+        some = {k: v for k, v in b.items() if k not in ('source', 'content') and not isinstance(v, str)}
+        if not some: continue
         try: dumps(some, allow_nan=False)
         except ValueError as e:
             where = f'the input of {b.get("name")!r}' if 'input' in b else f'a block of the type {b.get("type")!r}'

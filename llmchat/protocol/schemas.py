@@ -11,7 +11,7 @@ __all__ = ['weak_cache', 'field_comments', 'docstrings', 'described', 'tool_name
            'tool_of', 'mk_tool', 'parse_at', 'BadCall', 'complaint', 'check', 'bind']
 
 # %% ../../nbs/protocol/05_schemas.ipynb #ecb3d237
-import ast, functools, inspect, io, json, linecache, re, tokenize
+import ast, functools, inspect, io, json, linecache, re, sys, tokenize
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from copy import deepcopy
@@ -44,10 +44,14 @@ def weak_cache(make: Callable[[Any], Any]) -> Callable[[Any], Any]:
 # %% ../../nbs/protocol/05_schemas.ipynb #7a6010b3
 def _sources(cls: type) -> Iterator[str]:
     "Yield what `cls` may have been written in: its own source, or else the cells, the newest first"
-    try: yield dedent(inspect.getsource(cls))
-    except (OSError, TypeError):
+    statement = f'class {cls.__name__}'
+    try:
+        lines = linecache.getlines(inspect.getsourcefile(cls) or '', vars(sys.modules[cls.__module__]))
+        if not any(statement in line for line in lines): raise OSError('it was made without one')
+        yield dedent(inspect.getsource(cls)) # This parses the whole file
+    except (OSError, TypeError, KeyError):
         cells = reversed(linecache.cache.values()) if cls.__module__ == '__main__' else ()
-        yield from (s for s in (''.join(e[2]) for e in cells if len(e) > 2) if f'class {cls.__name__}' in s)
+        yield from (s for s in (''.join(e[2]) for e in cells if len(e) > 2) if statement in s)
 
 # %% ../../nbs/protocol/05_schemas.ipynb #fcb93e47
 def _comments(src: str, cls: type) -> dict[str, str]:
@@ -237,7 +241,6 @@ def arguments_type(name: str, params: dict[str, tuple[Any, inspect.Parameter]], 
     from typing_extensions import TypedDict
     T = TypedDict(name, {k: field_type(T, p, docs.get(k)) for k, (T, p) in params.items()}) # type: ignore[misc]
     T.__doc__, T.__pydantic_config__ = about, pydantic.ConfigDict(extra=extra)
-    T.__module__ = 'builtins' # It has no source, in which nobody shall look for comments
     return T
 
 # %% ../../nbs/protocol/05_schemas.ipynb #7d0772ab
