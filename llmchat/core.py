@@ -38,7 +38,7 @@ from .sdk.lazy import anthropic
 from .engine.model_info import model_info
 from .engine.structured import ReplyError
 from .engine.tool_results import ToolResult
-from .engine.tools import fetch_conf, mk_funcres, mk_tool, mk_toolres, search_conf, Toolbox
+from .engine.tools import fetch_conf, mk_funcres, mk_tool, mk_toolres, search_conf
 from .engine.turns import LimitReached
 from .protocol.events import Thinking
 from .protocol.messages import mk_doc, mk_msg, mk_msgs, URL

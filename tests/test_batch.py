@@ -13,7 +13,7 @@ from llmchat import AsyncFiles, Chat, Files, Sandbox, mk_doc
 from llmchat.batch import jobfile as jobs
 from llmchat.sandbox.responses import Response, Fail, fail_response
 from llmchat.batch import AsyncBatch, Batch
-from llmchat.batch.batch import NoResult, read_prompts
+from llmchat.batch.results import NoResult, read_prompts
 from llmchat.engine.model_info import infos
 from llmchat.sandbox.server import mk_model, tool_use
 from llmchat.engine.structured import ReplyError

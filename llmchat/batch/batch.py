@@ -26,7 +26,7 @@ from .jobfile import canceled, errored, expired, Job, ranges, states
 from ..engine.model_info import info_if_any
 from ..protocol.encoding import dumps
 from ..protocol.requests import can, mk_request, Settings
-from .results import dialog, NoResult, pairs, read_prompts, Result, write_results
+from .results import dialog, pairs, Result, write_results
 from ..sdk.lazy import anthropic
 from .runner import AsyncBody, Body, Runner
 from ..engine.structured import ReplyType

@@ -10,7 +10,7 @@ __all__ = ['display', 'title_html', 'fold', 'inline', 'part_markdown', 'as_markd
            'register_display', 'in_notebook', 'Screen', 'print_plain']
 
 # %% ../../nbs/display/02_notebook.ipynb #e8ad3a4a
-import json, os, re, sys
+import json, os, sys
 from collections.abc import Iterable
 from itertools import groupby
 from time import monotonic

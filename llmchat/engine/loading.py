@@ -10,7 +10,7 @@ __all__ = ['turn_values', 'file_values', 'check_values', 'check_depth', 'check_c
            'call_of', 'LeftOut', 'file_model', 'warn_left_out']
 
 # %% ../../nbs/engine/12_loading.ipynb #39f0a0a7
-import json, re
+import re
 from collections.abc import Iterable, Mapping
 from functools import cache, partial
 from typing import Any

@@ -9,7 +9,7 @@ __all__ = ['warned', 'patience', 'pending', 'warn_once', 'frames_inside', 'last_
            'pending_key', 'retrieve', 'answer_all', 'info_of', 'model_info', 'info_if_any']
 
 # %% ../../nbs/engine/04_model_info.ipynb #196b0749
-import re, sys, warnings
+import sys, warnings
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import cache

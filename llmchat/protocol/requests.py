@@ -13,7 +13,7 @@ __all__ = ['Effort', 'client_settings', 'other_names', 'effort_share', 'Noted', 
 
 # %% ../../nbs/protocol/08_requests.ipynb #ba9bd0d5
 import base64
-from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, Literal, TypedDict
 

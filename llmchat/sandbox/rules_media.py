@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Any, NamedTuple
 
-from .rules import hi, Json, RequestView, rule, text
+from .rules import Json, RequestView, rule, text
 from .rules_dialog import paper, tool, user
 from ..protocol.limits import (
     few_pictures, image_size, max_image, max_marks, max_side, media_type, most_media, pdf_pages, ttls)
